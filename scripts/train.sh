@@ -6,8 +6,15 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 use_environment
 
-# The task of an embedded dataset, by its suffix: shapes-seg.yaml says it; that of shapes.yaml is the default.
-task_of() { sed -n 's/^task: *//p' "$ROOT/data/shapes$1.yaml" 2>/dev/null || true; }
+# embedded SUFFIX: whether data/shapesSUFFIX.yaml is an embedded dataset: it says that it is drawn, and into a folder of its
+# name. Sets `drawn` to its task, empty for the default.
+made='prepare: python -m ultralytics prepare shapes'
+embedded() {
+    local file="$ROOT/data/shapes$1.yaml"
+    grep -Eqs "^path: shapes$1([[:space:]]|\$)" "$file" || return 1
+    drawn=$(grep -Es "^$made( task=[a-z]+)?[[:space:]]*\$" "$file") || return 1
+    drawn=${drawn#"$made"} drawn=${drawn//[[:space:]]/} drawn=${drawn#task=}
+}
 
 # The embedded dataset of a task, for a first run
 task='' suffix=''
@@ -15,25 +22,32 @@ for word in "$@"; do
     [[ $word == task=?* ]] || continue
     for file in "$ROOT"/data/shapes-*.yaml; do
         found=$(basename "$file" .yaml)
-        if [[ $(task_of "${found#shapes}") == "${word#task=}" ]]; then task=${word#task=} suffix=${found#shapes}; fi
+        if embedded "${found#shapes}" && [[ $drawn == "${word#task=}" ]]; then
+            task=$drawn suffix=${found#shapes}
+            break
+        fi
     done
 done
 
-shapes=true quickstart=true
+shapes=true quickstart=true named=false
 for word in "$@"; do
     case "$word" in
         -h | --help | help) exec "$PY" -m ultralytics train --help ;;
-        data=*shapes.yaml) quickstart=false ;;
-        data=*shapes-*.yaml)
-            quickstart=false found=$(basename "${word#data=}" .yaml)
-            task=$(task_of "${found#shapes}") suffix=${found#shapes}
-            if [[ -z $task ]]; then shapes=false; fi
+        data=*)
+            quickstart=false file=${word#data=} found=$(basename "${word#data=}" .yaml)
+            # A file of this name elsewhere is the user's own.
+            if [[ $file == *.yaml && $found == shapes* && (! -e $file || $file -ef "$ROOT/data/$found.yaml") ]] &&
+                embedded "${found#shapes}"; then
+                named=true task=$drawn suffix=${found#shapes}
+            else
+                shapes=false
+            fi
             ;;
-        data=* | resume=*) shapes=false quickstart=false ;;
+        resume=*) shapes=false quickstart=false ;;
         cfg=*quickstart.yaml) quickstart=false ;;
         cfg=*quickstart-*.yaml)
             quickstart=false found=$(basename "${word#cfg=}" .yaml)
-            suffix=${found#quickstart} task=$(task_of "${found#quickstart}")
+            if embedded "${found#quickstart}"; then task=$drawn suffix=${found#quickstart}; else shapes=false; fi
             ;;
         model=* | cfg=*) quickstart=false shapes=false ;;
     esac
@@ -45,7 +59,7 @@ if $quickstart; then
     if [[ -n $task ]]; then set -- model="yolov8n$suffix.yaml" data="shapes$suffix.yaml" "$@"; fi
     set -- cfg="$recipe" "$@"
 fi
-if $shapes || $quickstart || [[ " $* " == *shapes.yaml* ]]; then
+if $shapes || $named; then
     "$PY" -m ultralytics prepare shapes ${task:+task="$task"} out="$ROOT/data/shapes$suffix" >/dev/null
 fi
 exec "$PY" -m ultralytics train "$@"

@@ -85,6 +85,47 @@ def test_the_first_run_of_a_classifier_has_a_recipe_of_its_own(words, tmp_path):
     assert "recipes/quickstart-cls.yaml" in trained
 
 
+SEGMENT = (CLONE / "data" / "shapes-seg.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "drawn"),
+    [
+        (["task=pose"], "task=pose out={}/data/shapes-pose"),  # not the user's, though it is last
+        (["task=segment"], "task=segment out={}/data/shapes-seg"),  # a copy of its YAML comes first
+        (["data=shapes-seg.yaml"], "task=segment out={}/data/shapes-seg"),
+        (["data={}/data/shapes-seg.yaml", "model=yolov8n-seg.yaml"], "task=segment out={}/data/shapes-seg"),
+        (["data=data/shapes.yaml", "epochs=1"], "out={}/data/shapes"),
+        (["data=data/shapes-mine.yaml"], None),
+        (["data={}/data/shapes-copy.yaml"], None),
+        (["data=my/shapes-seg.yaml"], None),
+        (["data=my-shapes.yaml"], None),
+        (["cfg=my/quickstart-long.yaml"], None),
+        (["cfg=quickstart-long.yaml", "task=segment"], None),
+    ],
+)
+def test_only_the_embedded_drawings_are_drawn(words, drawn, tmp_path):
+    clone, log, fake = tmp_path / "clone", tmp_path / "log", tmp_path / "python"
+    for folder in ("scripts", "cfg"):
+        shutil.copytree(CLONE / folder, clone / folder)
+    (clone / "data").mkdir()
+    for file in (CLONE / "data").glob("*.yaml"):
+        shutil.copy(file, clone / "data")
+    own = SEGMENT.partition("prepare:")[0].replace("shapes-seg", "shapes-mine")
+    (clone / "data" / "shapes-mine.yaml").write_text(f"{own}task: segment\n", encoding="utf-8")
+    (clone / "data" / "shapes-zzz.yaml").write_text(f"{own}task: pose\n", encoding="utf-8")
+    (clone / "data" / "shapes-copy.yaml").write_text(SEGMENT, encoding="utf-8")
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "shapes-seg.yaml").write_text(SEGMENT, encoding="utf-8")
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {log}\n', encoding="utf-8")
+    fake.chmod(0o755)
+    words = [word.format(clone) for word in words]
+    assert bash(clone / "scripts" / "train.sh", *words, cwd=tmp_path, PYTHON=str(fake)).returncode == 0
+    ran = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("-m")]
+    assert ran[:-1] == ([] if drawn is None else [f"-m ultralytics prepare shapes {drawn.format(clone)}"])
+    assert ran[-1].startswith("-m ultralytics train ")
+
+
 def test_data_sets_are_prepared_by_a_script(tmp_path):
     script = CLONE / "scripts" / "prepare.sh"
     assert "usage: python -m ultralytics prepare" in bash(script, "--help", cwd=tmp_path).stdout

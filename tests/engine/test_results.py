@@ -51,6 +51,15 @@ def test_pictures_are_drawn_and_written(result, tmp_path):
     assert Image.open(file).size == (100, 80)
 
 
+def test_a_pillow_image_is_drawn_on(result):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    drawn = result.plot(img=Image.fromarray(pixels))
+    assert np.array_equal(drawn, result.plot(img=pixels[..., ::-1].copy()))
+    assert not np.array_equal(drawn, pixels[..., ::-1])
+    tall = result.plot(img=Image.new("L", (1000, 3000)))  # (w, h); letters are 11 pixels, or 38 by its size
+    assert np.array_equal(tall, result.plot(img=np.zeros((3000, 1000, 3), np.uint8)))
+
+
 def test_crops_lie_in_a_folder_per_class(result, tmp_path):
     result.save_crop(tmp_path, "b.jpg")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")) == ["cell/b.jpg", "细胞/b.jpg"]
@@ -206,11 +215,17 @@ def test_texts_on_a_large_image_hide_no_small_box():
     assert seen(drawn) > 0.5
     assert not np.array_equal(drawn, result.plot(labels=False))  # some texts have room
     assert (drawn != image).sum() > (result.plot(labels=False) != image).sum()
-    # A width that is given, and an image that is small, are drawn as ever.
+    # With a width that is given all is drawn as ever.
     assert np.array_equal(result.plot(line_width=4), plain_plot(image, rows, names, 4))
     assert seen(result.plot(line_width=4)) == 0
-    small = Results(image[:480, :640], "a.jpg", names, boxes=torch.tensor(rows) - torch.tensor([900, 700] * 2 + [0, 0]))
-    assert np.array_equal(small.plot(), plain_plot(small.orig_img, small.boxes.data.tolist(), names))
+
+
+@pytest.mark.parametrize(("shape", "ordinary"), [((640, 640), True), ((720, 1280), True), ((3000, 4000), False)])
+def test_texts_are_left_out_on_large_images_alone(shape, ordinary):
+    names, image = {0: "motorcycle"}, np.full((*shape, 3), 7, np.uint8)
+    rows = [[x, y, x + 20, y + 20, 0.3 + (x + y) / 2000, 0] for x in range(40, 600, 60) for y in range(40, 600, 60)]
+    drawn = Results(image, "a.jpg", names, boxes=torch.tensor(rows)).plot()
+    assert np.array_equal(drawn, plain_plot(image, rows, names)) == ordinary
 
 
 def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):

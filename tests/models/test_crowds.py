@@ -1,6 +1,7 @@
 """COCO's figures of masks where regions hold crowds: from a JSON to metrics.json, against pycocotools on that JSON."""
 
 import json
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 
 from tests.helpers.coco import summarised, write
 from tests.helpers.tasks import QUIET, tiny_network
+from ultralytics.data.polygons import Polygons
 from ultralytics.data.prepare import prepare_coco
+from ultralytics.models.yolo.segment.evaluate import region_masks
 from ultralytics.models.yolo.segment.val import Masked
 from ultralytics.models.yolo.task import TASKS
 from ultralytics.utils.coco import FIGURES, coco_figures
@@ -135,3 +138,19 @@ def test_figures_with_crowds_are_pycocotools(tmp_path, seed):
     ]
     boxes = coco_figures(seen, {0: "cat", 1: "dog"}, "segm")
     assert boxes["AP"] != pytest.approx(ours["AP"], abs=1e-4), "the crowds' boxes would do as well"
+
+
+def test_regions_without_an_outline_cost_nothing():
+    """A region that is a box has no mask, and needs no array of the image's size."""
+    square = np.array([(0.25, 0.5), (0.5, 0.5), (0.5, 0.75), (0.25, 0.75)])
+    none = np.zeros((0, 2))
+    (first, mask, last) = region_masks(Polygons.of([none, square, none]), (40, 80))
+    assert (first, last) == (None, None)
+    expected = np.zeros((40, 80), np.uint8)
+    expected[20:30, 20:40] = 1
+    assert np.array_equal(COCO_MASK.decode(mask), expected)
+    tracemalloc.start()
+    assert region_masks(Polygons.of([none] * 3), (3000, 4000)) == [None] * 3
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000

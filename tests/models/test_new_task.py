@@ -112,6 +112,7 @@ def test_the_steps_of_the_documentation_make_a_task(tmp_path):
         ["check-data", f"data={data}", "task=outline", "out=checked"],
         ["prepare", "yolo", f"source={data}", "task=outline", "out=again"],
         ["check-data", "--help"],
+        ["prepare", "shapes", "--help"],
     )
     with (copy / "runs/outline/train/results.csv").open(encoding="utf-8") as file:
         assert "metrics/mAP50-95(M)" in next(csv.reader(file))
@@ -119,4 +120,5 @@ def test_the_steps_of_the_documentation_make_a_task(tmp_path):
     assert len(list((copy / "runs/outline/predict").glob("*.png"))) == 4
     assert "task: outline" in (copy / "again/data.yaml").read_text(encoding="utf-8")
     assert "detect, segment, pose, obb or outline" in " ".join(heard.split())
+    assert "data/shapes-seg, -pose, -obb, -cls, -outline by task" in " ".join(heard.split())
     assert "the drawing is shapes-outline" in heard

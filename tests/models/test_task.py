@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 import runpy
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_scripts_for_the_reference_know_the_same_suffixes():
     """They run in its environment, where this package is not."""
     known = runpy.run_path(str(CLONE / "scripts" / "random_batch.py"))["SUFFIXES"]
     assert known == {name: words.suffix for name, words in WORDS.items()}
+
+
+def test_every_list_of_suffixes_is_a_step_of_the_documentation():
+    """Whoever adds a task finds them all there."""
+    said = (CLONE / "docs" / "architecture.md").read_text(encoding="utf-8")
+    said = said.partition("## How to add a task")[2].partition("\n## ")[0]
+    marks = [re.compile(rf"{words.suffix}\b") for words in WORDS.values() if words.suffix]
+    files = [*(CLONE / "ultralytics").rglob("*.py"), *(CLONE / "scripts").glob("*.*")]
+    found = {f.relative_to(CLONE).as_posix() for f in files if all(m.search(f.read_text("utf-8")) for m in marks)}
+    found -= {"ultralytics/utils/downloads.py"}  # weights that the reference has published
+    assert found == {"ultralytics/cfg/tasks.py", "scripts/random_batch.py"}
+    assert all(f"`{name.removeprefix('ultralytics/')}:" in said for name in found)
 
 
 def test_formats_and_their_commands_offer_the_same_tasks():

@@ -135,7 +135,7 @@ def test_forward_with_real_weights_equals_the_references(shared, fixtures):
             y, raw = model(rgb)
             fused = inference_copy(model, torch.device("cpu"))(rgb)[0]
         got, want = y[0, :, z[f"columns{j}"]].numpy(), z[f"y{j}"]
-        np.testing.assert_allclose(got[:4], want[:4], atol=1e-4)
+        np.testing.assert_allclose(got[:4], want[:4], atol=1e-4, rtol=1e-5)  # a CPU without AVX512 rounds otherwise
         np.testing.assert_allclose(got[4:], want[4:], atol=1e-5)
         torch.testing.assert_close(fused[:, 4:], y[:, 4:], atol=1e-4, rtol=1e-3)
         assert len(raw) == 3

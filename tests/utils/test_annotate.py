@@ -36,6 +36,10 @@ def squares(*sides):
         ((3000, 4000), (8,), (1, 11)),  # the least; lines 8/24
         ((3000, 4000), (135,), None),  # letters are 67.4, no more than half
         ((480, 640), (5,), None),  # letters are the least already
+        ((640, 640), (20,), None),  # letters are 12.3: nothing to gain
+        ((720, 1280), (20,), None),  # 19.25, less than twice 11
+        ((1142, 1142), (20,), None),  # 21.98
+        ((1144, 1144), (20,), (1, 11)),  # 22.02: large from here on; lines 20/24
         ((3000, 4000), (), None),
     ],
 )

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from ultralytics.utils import ops
 from ultralytics.utils.masks import (
     crop_mask,
     filled,
+    filled_part,
     masks2segments,
     object_masks,
     object_parts,
@@ -169,6 +172,21 @@ def test_an_outline_is_filled_where_pixels_have_their_centres():
     assert filled(np.array([(0, 0), (4, 0), (0, 4)]), 3, 3).tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0]]
     assert filled(np.array([(-5, -5), (50, -5), (50, 50), (-5, 50)]), 3, 2).all()
     assert not filled(np.zeros((0, 2)), 3, 2).any()
+
+
+def test_filling_works_on_what_an_outline_spans():
+    outline = np.array([(700, 500), (720, 500), (720, 510), (700, 510)], float)
+    left, top, part = filled_part(outline, 3000, 4000)
+    assert (left, top, part.shape, part.all()) == (700, 500, (10, 20), True)
+    left, top, part = filled_part(outline - (710, 505), 3000, 4000)  # half of it is outside of the image
+    assert (left, top, part.shape, part.all()) == (0, 0, (5, 10), True)
+    assert not filled_part(outline + 5000, 3000, 4000)[2].any()
+    tracemalloc.start()
+    mask = filled(outline, 3000, 4000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (mask.sum(), mask[500:510, 700:720].all()) == (200, True)
+    assert peak < 1.1 * mask.nbytes
 
 
 @settings(max_examples=40, deadline=None)

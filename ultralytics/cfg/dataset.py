@@ -254,8 +254,10 @@ def _read_flip_idx(data: dict[Any, Any], shape: tuple[int, int] | None, where: s
 
 
 def mirrors(poses: bool, flip_idx: Sequence[int] | None) -> bool:
-    """Return True if left and right of an image may be swapped: not of poses without `flip_idx`. Nobody says then which
-    keypoint is which in a mirror, and a left hand would be learned as a right one."""
+    """Return True if left and right of an image may be swapped: not of poses without `flip_idx`.
+
+    It says which keypoint becomes which when the image is mirrored: without it, left hands would be labelled as right.
+    """
     return not poses or flip_idx is not None
 
 

@@ -1,4 +1,4 @@
-"""What a task is called and what it is about: for those that may not know its parts (`models.yolo.task.TASKS`)."""
+"""What a task is called and what its labels are, for packages that may not import `models.yolo.task.TASKS`."""
 
 from __future__ import annotations
 

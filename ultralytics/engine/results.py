@@ -143,7 +143,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         font_size: float | None = None,
         font: str | None = None,
         pil: bool = False,
-        img: UInt8Array | None = None,
+        img: UInt8Array | Image.Image | None = None,
         im_gpu: Tensor | None = None,
         kpt_radius: int = 5,
         kpt_line: bool = True,
@@ -163,7 +163,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
             boxes, masks, probs: draw boxes, rotated ones too; masks; the most likely classes.
             line_width, font_size: pixels; by the image's size when both are None, or that of small boxes: `sizes_for`.
             font: a font file, or the name of an installed one, to prefer.
-            img: draw on this image instead.
+            img: draw on this image instead: BGR uint8 (h, w, 3), or a Pillow image.
             kpt_radius: of keypoints, pixels; at least a little more than the line's width.
             kpt_line: join the keypoints of a person (17 of them, in COCO's order) by lines.
             show, save: see `show`; also write it to `filename`, see `save`.
@@ -178,7 +178,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         drawn_on = self.orig_img if img is None else img
         example = "".join(self.names.values())
         found = self.objects if boxes and line_width is None and font_size is None else None
-        small = None if found is None else sizes_for(drawn_on.shape, found.numpy().xyxy)
+        small = None if found is None else sizes_for(_shape_of(drawn_on), found.numpy().xyxy)
         line_width, font_size = small or (line_width, font_size)
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if self.masks is not None and masks:
@@ -392,6 +392,11 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         """Show the drawn image in a notebook, or in the system's viewer; where there is neither, a line says so.
         Arguments are those of `plot`."""
         self.plot(*args, **{**kwargs, "show": True})
+
+
+def _shape_of(image: UInt8Array | Image.Image) -> tuple[int, ...]:
+    """Return height and width, and what follows them in an array."""
+    return (image.height, image.width) if isinstance(image, Image.Image) else image.shape
 
 
 def _target_of(filename: str | Path | None, source: str) -> Path:

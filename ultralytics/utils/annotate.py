@@ -295,10 +295,11 @@ def sizes_for(shape: Sequence[int], boxes: Float32Array) -> tuple[int, int] | No
         boxes: (n, 4) xyxy, pixels.
 
     Returns:
-        None where the letters of the image's own size are at most half as high as boxes are: the median of √area.
+        None where the letters of the image's own size are at most half as high as boxes are (the median of √area), and
+        on an ordinary image, where they are less than twice the least size.
     """
-    letters = max(sum(shape[:2]) / 2 * LETTERS, LEAST_LETTERS)
-    if letters <= LEAST_LETTERS or not len(boxes):
+    letters = sum(shape[:2]) / 2 * LETTERS
+    if letters < 2 * LEAST_LETTERS or not len(boxes):
         return None
     side = float(np.median(np.sqrt((boxes[:, 2:4] - boxes[:, :2]).clip(0).prod(1))))
     if letters <= side / 2:

@@ -235,6 +235,14 @@ def filled(outline: npt.NDArray[np.floating], height: int, width: int) -> UInt8A
     What the outline goes around in one sense and then in the other, a hole, is outside; bridges, walked there and back,
     have no width.
     """
+    left, top, part = filled_part(outline, height, width)
+    mask = np.zeros((height, width), np.uint8)
+    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return mask
+
+
+def filled_part(outline: npt.NDArray[np.floating], height: int, width: int) -> Part:
+    """Return the mask of `filled`, but only the rows and columns that the outline spans: a fraction of its memory."""
     ends = np.asarray(outline, np.float64)
     after = np.roll(ends, -1, 0)
     falls = after[:, 1] < ends[:, 1]  # both ways along a bridge are computed alike, from the upper end
@@ -245,10 +253,13 @@ def filled(outline: npt.NDArray[np.floating], height: int, width: int) -> UInt8A
     slope = (lower[edge, 0] - upper[edge, 0]) / (lower[edge, 1] - upper[edge, 1])
     crossing = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope
     column = np.ceil(crossing - 0.5).clip(0, width).astype(np.int64)
-    turns = np.zeros((height, width + 1), np.int32)
-    np.add.at(turns, (row, column), np.where(falls[edge], -1, 1))
-    inside: UInt8Array = (np.cumsum(turns, 1, out=turns)[:, :width] != 0).astype(np.uint8)
-    return inside
+    if not len(edge):
+        return 0, 0, np.zeros((0, 0), np.uint8)
+    top, left = int(row.min()), int(column.min())
+    turns = np.zeros((int(row.max()) + 1 - top, int(column.max()) + 1 - left), np.int32)
+    np.add.at(turns, (row - top, column - left), np.where(falls[edge], -1, 1))
+    # All is outside from the last crossing on.
+    return left, top, (np.cumsum(turns, 1, out=turns)[:, :-1] != 0).astype(np.uint8)
 
 
 def masks2segments(masks: Any, strategy: str = "largest") -> list[Float32Array]:

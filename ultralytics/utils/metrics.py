@@ -86,8 +86,10 @@ def draw_curves(
     on_plot: Plotted = None,
     font: str | None = None,
 ) -> None:
-    """Draw precision over recall, and F1, precision and recall over confidence; a failure is a warning. `prefix` is of
-    the files' names and of the titles."""
+    """Draw precision over recall, and F1, precision and recall over confidence; a failure is a warning.
+
+    File names and titles begin with `prefix`.
+    """
     from ultralytics.utils.charts import optional, plot_mc_curve, plot_pr_curve  # slow to import: for drawing alone
 
     shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(result.ap_class_index)}

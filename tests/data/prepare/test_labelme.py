@@ -1,4 +1,5 @@
 import base64
+import io
 import json
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.helpers.sources import BOX, labelme, read, there_and_back, tree
 from ultralytics.cfg.dataset import load_dataset
@@ -208,12 +210,15 @@ def bitmap(pixels, kind=".png"):
     return base64.b64encode(cv2.imencode(kind, np.asarray(pixels, np.uint8))[1].tobytes()).decode()
 
 
-@pytest.mark.parametrize("value", [1, 255])
-def test_masks_are_read(tmp_path, value):
-    """An L of three by four pixels at 20, 30: its points are the first pixel and the last."""
+@pytest.mark.parametrize(("value", "mode"), [(1, "L"), (255, "L"), (255, "LA"), (255, "RGB"), (255, "RGBA")])
+def test_masks_are_read(tmp_path, value, mode):
+    """An L of three by four pixels at 20, 30: its points are the first pixel and the last. Alpha is everywhere."""
     pixels = np.zeros((5, 6), np.uint8)
     pixels[0:4, 0] = pixels[3, 0:3] = value
-    mask = shape(points=((20, 30), (25, 34)), kind="mask", mask=bitmap(pixels))
+    Image.fromarray(pixels).convert(mode).save(file := io.BytesIO(), "PNG")
+    assert Image.open(file).mode == mode
+    coded = base64.b64encode(file.getvalue()).decode()
+    mask = shape(points=((20, 30), (25, 34)), kind="mask", mask=coded)
     source = tree(tmp_path / "s", {"a.jpg": None, "a.json": labelme(mask)})
     prepare_labelme(source, tmp_path / "o", task="segment")
     [row] = (tmp_path / "o/labels/train/a.txt").read_text().splitlines()

@@ -8,7 +8,7 @@ from typing import Any
 
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.knob import knob
-from ultralytics.cfg.tasks import labelled, tasks_of
+from ultralytics.cfg.tasks import TASKS, labelled, tasks_of
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.data import SEED_MAX, log_ready
 from ultralytics.cli.words import listed, read_names, read_paths
@@ -19,6 +19,7 @@ source = partial(knob, "", needed="source is missing")
 names = partial(knob, None, "class names in the order of their ids, as [a,b]", read=read_names)
 seed = partial(knob, 0, low=0, high=SEED_MAX, what="an integer of 0 or more")
 part = partial(knob, 0, what="a part of the images, 0 or more and below 1")
+suffixes = [words.suffix for words in TASKS.values() if words.suffix]  # of the embedded drawings
 
 
 def task(help_text: str, tasks: tuple[str, ...]) -> Any:
@@ -99,7 +100,7 @@ class Shapes(Prepare, name="prepare shapes"):
     """Draw the embedded dataset: coloured shapes."""
 
     example = "prepare shapes | prepare shapes task=segment"
-    out: str | None = knob(None, "folder to draw into", none="data/shapes; data/shapes-seg, -pose, -obb, -cls by task")
+    out: str | None = knob(None, "folder to draw into", none=f"data/shapes; data/shapes{', '.join(suffixes)} by task")
     seed: int = seed("of the drawing")
     task: str = task("what it is for", TASK_NAMES)
 

@@ -127,7 +127,7 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0, task: str = TAS
     """Draw a dataset into a folder; nothing is done when it is there already.
 
     Args:
-        out: the folder; data/shapes, data/shapes-seg, -pose, -obb or -cls when None.
+        out: the folder; data/shapes and the task's suffix when None.
         seed: of the drawing.
         task: what it is for, a key of `SETS`.
 

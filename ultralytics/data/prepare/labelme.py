@@ -324,7 +324,7 @@ def _mask_outline(text: Any, corners: Corners, most: int, parts: int) -> tuple[F
     """Return the outline (k, 2) of a mask's pixels, in those of the image; or None and why there is none.
 
     Args:
-        text: a PNG in base64; what is not 0 in it is the object.
+        text: a PNG in base64; what is not 0 in it is the object, whatever its alpha.
         corners: of the mask's points, the first of which is its upper left pixel.
         most: pixels that it may have; parts: of the outline.
     """
@@ -341,7 +341,8 @@ def _mask_outline(text: Any, corners: Corners, most: int, parts: int) -> tuple[F
         pixels = np.asarray(image)
     except Exception:  # Pillow raises what a damaged file makes its parsers raise
         return None, "has a mask that is damaged: its PNG cannot be decoded"
-    inside: BoolArray = np.asarray(pixels[..., :3].any(2) if pixels.ndim == 3 else pixels, np.bool_)
+    colours = [band != "A" for band in image.getbands()]
+    inside: BoolArray = np.asarray(pixels[..., colours].any(2) if pixels.ndim == 3 else pixels, np.bool_)
     outline = outline_mask(inside, parts)
     if outline is None:
         return None, "has a mask without a pixel"

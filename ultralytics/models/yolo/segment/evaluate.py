@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ultralytics.data.polygons import Polygons
 from ultralytics.models.yolo.detect.evaluate import Pair
-from ultralytics.utils.masks import Part, filled, process_mask
+from ultralytics.utils.masks import Part, filled_part, process_mask
 from ultralytics.utils.metrics import mask_iou
 from ultralytics.utils.types import ANY_CLASS
 
@@ -85,11 +85,9 @@ def region_masks(outlines: Polygons | None, shape: tuple[int, int]) -> list[dict
     if outlines is None:
         return []
     height, width = shape
-    masks: list[dict[str, Any] | None] = []
-    for i in range(len(outlines)):
-        drawn = filled(outlines.one(i) * np.array([width, height], np.float64), height, width)
-        masks.append(encoded([(0, 0, drawn > 0)], height, width)[0] if drawn.any() else None)
-    return masks
+    size = np.array([width, height], np.float64)
+    parts = [filled_part(outlines.one(i) * size, height, width) for i in range(len(outlines))]
+    return [encoded([part], height, width)[0] if part[2].any() else None for part in parts]
 
 
 def encoded(masks: Iterable[Part], height: int, width: int) -> list[dict[str, Any]]:
