@@ -112,7 +112,8 @@ def test_real_tiles_have_the_figures_of_their_files(shared, tmp_path, capsys):
     assert 0.3 < figures["mAP75"] < figures["mAP50"] < 0.95
     assert figures["per_class"] == validator.metrics.dota["per_class"]
     assert sum(row["objects"] for row in figures["per_class"].values() if row) == written["instances"]
-    assert f"DOTA's figures of 4 whole images: mAP50 {figures['mAP50']:.3f}, mAP75" in capsys.readouterr().out
+    line = f"DOTA's figures of 4 whole images (objects put together of the tiles): mAP50 {figures['mAP50']:.3f}, mAP75"
+    assert line in capsys.readouterr().out
 
 
 def test_tiles_are_measured_by_the_objects_of_whole_images(tmp_path):
@@ -200,3 +201,35 @@ def test_whole_images_with_difficult_objects(tmp_path):
     assert [k for k, row in one["dota"]["per_class"].items() if row] == ["item"]
     few, _ = validated(tmp_path, data, found_by, imgsz=64, classes=[1])
     assert [k for k, row in few["dota"]["per_class"].items() if row] == ["c1"]
+
+
+def test_a_long_object_in_a_wide_image_keeps_its_sides(tmp_path):
+    """A ship of 80 pixels along an image of 100 by 60: as a turned box its height is more than the image's, and it may
+    reach over the edge."""
+    folder = tmp_path / "data"
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        cv2.imwrite(str(folder / "images" / split / "a.png"), np.full((60, 100, 3), len(split), np.uint8))
+        # Two ships: x 10 to 90 and y 20 to 30; x −10 to 60 and y 45 to 55, which is labelled from 0 on.
+        (folder / "labels" / split / "a.txt").write_text(
+            "0 0.1 0.3333333333 0.9 0.3333333333 0.9 0.5 0.1 0.5\n0 0 0.75 0.6 0.75 0.6 0.9166666667 0 0.9166666667\n"
+        )
+    keys = {"path": str(folder), "train": "images/train", "val": "images/val", "names": ["ship"], "task": "obb"}
+    (folder / "data.yaml").write_text(yaml.safe_dump(keys), encoding="utf-8")
+    turn = np.pi / 2
+    boxes = [[50, 25, 10, 80, 0.9, 0, turn], [25, 50, 10, 70, 0.8, 0, turn], [-5, 50, 10, 10, 0.1, 0, 0]]
+    written, validator = validated(tmp_path, folder / "data.yaml", lambda _: boxes, imgsz=64, save_txt=True)
+    rows = json.loads((validator.save_dir / "predictions.json").read_text(encoding="utf-8"))
+    assert [row["rbox"] for row in rows] == pytest.approx([pytest.approx([*b[:4], b[6]], abs=0.01) for b in boxes])
+    found = task1(validator.save_dir / "predictions_txt", ["ship"])["ship"]
+    bounds = [(*np.min(corners, 0), *np.max(corners, 0)) for _, _, corners in found]
+    assert bounds[0] == pytest.approx((10, 20, 90, 30), abs=0.01)
+    assert bounds[1] == pytest.approx((-10, 45, 60, 55), abs=0.01)
+    assert bounds[2] == pytest.approx((-10, 45, 0, 55), abs=0.01), "the centre stays where it is"
+    # The first is exact, the second's IoU 60/70: right up to 0.85, of IoUs from 0.5 to 0.95.
+    assert written["dota"]["mAP75"] == 1
+    assert written["dota"]["mAP50-95"] == pytest.approx((8 * 1 + 2 * 0.5) / 10)
+    [text] = (validator.save_dir / "labels").rglob("a.txt")
+    first = np.array(text.read_text().splitlines()[0].split()[1:9], float).reshape(4, 2) * (100, 60)
+    assert (*first.min(0), *first.max(0)) == pytest.approx((10, 20, 90, 30), abs=0.01)

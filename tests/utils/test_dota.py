@@ -1,11 +1,13 @@
 """DOTA's figures, by hand and against a plain implementation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tests.helpers import dota as plain
 from ultralytics.utils.coco import CROWD, DIFFICULT
-from ultralytics.utils.dota import RotatedImage, dota_figures, largest_pieces, shared_areas
+from ultralytics.utils.dota import RotatedImage, _part_inside, dota_figures, largest_pieces, shared_areas
 from ultralytics.utils.types import ANY_CLASS
 
 NAMES = {0: "ship", 1: "plane"}
@@ -186,7 +188,7 @@ def test_many_boxes_are_compared_in_parts(monkeypatch):
     places = rng.uniform(0, 400, (60, 2))
     many = image([(x, y, s) for (x, y), s in zip(places, rng.random(60), strict=True)], [(x, y) for x, y in places])
     wanted = dota_figures([many], NAMES)
-    monkeypatch.setattr("ultralytics.utils.dota.PAIRS", 100)
+    monkeypatch.setattr("ultralytics.utils.dota.POINTS", 400)
     assert dota_figures([many], NAMES) == wanted
 
 
@@ -200,3 +202,18 @@ def test_the_largest_piece_of_an_object_is_kept():
     assert largest_pieces(pieces, boxes, np.array([0, 0, 0, 0])).tolist() == [True] * 4, "of one tile: other objects"
     # Without the whole one, the first of the two is kept.
     assert largest_pieces([left, right], boxes[[0, 2]], np.array([0, 1])).tolist() == [True, False]
+
+
+def test_memory_is_bounded_by_points():
+    """A crowd's outline of 1000 points beside many detections: 2 ** 20 points at a time, not 2 ** 18 pairs."""
+    turn = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
+    crowd = np.stack([np.cos(turn), np.sin(turn)], 1) * 50
+    boxes = np.tile([[0.0, 0, 10, 10, 0], [90, 0, 10, 10, 0], [50, 0, 20, 10, 0]], (3000, 1))
+    tracemalloc.start()
+    part = _part_inside(boxes, [crowd])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert part[:2].tolist() == pytest.approx([1, 0])
+    assert part[2] == pytest.approx(0.5, abs=0.02)
+    assert (part.reshape(-1, 3) == part[:3]).all()
+    assert peak < 500 << 20

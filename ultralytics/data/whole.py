@@ -60,6 +60,17 @@ def place_of(stem: str) -> tuple[str, int, int]:
     return (tile[1], int(tile[2]), int(tile[3])) if tile else (stem, 0, 0)
 
 
+def by_image(stems: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of names without suffix, those of an image and its tiles as one group: neighbours overlap, and
+    what training saw of one may not be validated on the other. Names that are no tiles stay apart, equal ones too."""
+    images = [place_of(stem)[0] for stem in stems]
+    tiled = {image for image, stem in zip(images, stems, strict=True) if image != stem}
+    groups: dict[str | int, list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(image if image in tiled else i, []).append(i)
+    return list(groups.values())
+
+
 def whole_file(stem: str) -> str | None:
     """Return where the objects of a whole image are: the last folder named images becomes whole, the suffix .txt; None
     without such a folder.
@@ -72,12 +83,12 @@ def whole_file(stem: str) -> str | None:
 
 
 def whole_images(
-    labels: LabelSet, files: Sequence[str], classes: Sequence[int] | None = None, single_cls: bool = False
+    labels: LabelSet, files: Sequence[str], nc: int, classes: Sequence[int] | None = None, single_cls: bool = False
 ) -> WholeImages:
-    """Put together the objects of whole images.
+    """Put together the objects of whole images. Warn where whole/ lacks some of them, or seems older than the labels.
 
     Args:
-        labels: of the split; files: the images of it that count.
+        labels: of the split; files: the images of it that count; nc: number of classes in the label files.
         classes: of objects that count, all when None; single_cls: they become one. As `labels` were made with.
     """
     numbers = {file: i for i, file in enumerate(labels.im_files)}
@@ -88,15 +99,27 @@ def whole_images(
     whole = {os.path.splitext(file)[0] for file in files}
     found: dict[str, Objects] = {}
     sources = set()
+    lacking, edited = [], []
     for image, shown in parts.items():
-        known = None if image in whole else _read_whole(whole_file(image))
+        path = None if image in whole else whole_file(image)
+        known = _read_whole(path, nc)
         sources.add("images" if image in whole else "tiles" if known is None else "whole")
+        if image not in whole and not (path and os.path.lexists(path)):
+            lacking.append(image)
         if known is not None:
+            if not single_cls and any(np.setdiff1d(labels.labelled(i).cls, known.classes).size for i, *_ in shown):
+                edited.append(str(path))
             windows = [(x, y, x + w, y + h) for i, x, y in shown for h, w in [labels.shapes[i].tolist()]]
             known = known.keep(_in_windows(known.polygons, windows))
         else:
             known = _join_pieces([_labelled(labels, i, x, y, image not in whole) for i, x, y in shown])
         found[image] = _of_classes(known, classes, single_cls)
+    if edited:
+        what = "tiles are labelled with classes that this file lacks; if you edited the labels, remove whole/"
+        LOGGER.warning("%s%s: %s", edited[0], f" and {len(edited) - 1} more" if edited[1:] else "", what)
+    if lacking and "whole" in sources:
+        what = "whole/ lacks %d of %d images, such as %s: their objects are put together of the tiles"
+        LOGGER.warning(what, len(lacking), len(parts), os.path.basename(lacking[0]))
     return WholeImages(found, next((s for s in ("tiles", "whole") if s in sources), "images"))
 
 
@@ -166,7 +189,7 @@ def _in_windows(polygons: Sequence[Float64Array], windows: Sequence[tuple[int, i
     return found
 
 
-def _read_whole(file: str | None) -> Objects | None:
+def _read_whole(file: str | None, nc: int) -> Objects | None:
     """Read the objects of a whole image; None where there is no such file, or none that can be used, which is a
     warning."""
     if file is None or not os.path.lexists(file):
@@ -181,6 +204,10 @@ def _read_whole(file: str | None) -> Objects | None:
             LOGGER.warning(
                 "%s:%d: a row has a class, 4 corners and a 0 or 1; the objects are taken from the tiles", file, number
             )
+            return None
+        if float(words[0]) not in range(nc):
+            what = "%s:%d: class %.80s is none of 0 to %d; the objects are taken from the tiles"
+            LOGGER.warning(what, file, number, words[0], nc - 1)
             return None
     rows = np.array(lines, np.float64).reshape(-1, COLUMNS)
     return Objects(

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.helpers.sources import tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_auto, prepare_dota
-from ultralytics.data.prepare.dota import windows
+from ultralytics.data.prepare.annotated import Annotated, class_order
+from ultralytics.data.prepare.dota import _name_classes, windows
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imread
 
@@ -149,3 +152,21 @@ def test_the_tiles_of_an_image_are_drawn_together(tmp_path):
     splits = {s: [f.split("__")[0] for f in labels(tmp_path / "o", s)] for s in ("train", "val", "test")}
     assert {s: len(set(found)) for s, found in splits.items()} == {"train": 3, "val": 2, "test": 1}
     assert all(len(found) == 6 * len(set(found)) for found in splits.values())
+
+
+def test_what_a_whole_image_shows_is_walked_once():
+    """An image of thousands of tiles and of objects."""
+
+    class Counting(list):
+        walks = 0
+
+        def __iter__(self):
+            self.walks += 1
+            return super().__iter__()
+
+    whole = Counting([("large-vehicle", [0.0] * 8, False)])
+    tiles = [Annotated(f"P1__64__{x}___0.jpg", whole=whole) for x in range(100)]
+    names = _name_classes(tiles, None)
+    assert class_order(tiles, names, Path("s"))[:2] == ["plane", "ship"]
+    assert [row[0] for row in list.__iter__(whole)] == ["large vehicle"]
+    assert whole.walks <= 3

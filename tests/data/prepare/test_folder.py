@@ -239,3 +239,25 @@ def test_permissions_are_those_the_user_gives_all_folders(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "set").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "reader"), [("dota", "obb", 2), ("coco", "pose", 2), ("coco", None, None), ("voc", None, None)]
+)
+def test_a_data_set_of_an_earlier_version_is_a_warning(tmp_path, caplog, kind, task, reader):
+    """Its content would be another one now, though kind and options are the same; it can still be used."""
+    options = {**OPTIONS, **({"task": task} if task else {})}
+    out = made(tmp_path / "set", kind=kind, options=options)
+    file = out / "manifest.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    assert manifest.get("reader") == reader
+    assert prepared(out, kind, options)
+    assert "earlier version" not in caplog.text
+    manifest.pop("reader", None)
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    assert prepared(out, kind, options) == out / "data.yaml"
+    told = "set: made by an earlier version of prepare: remove it, or give another out=, to make it anew"
+    assert (told in caplog.text) == (reader is not None)
+    file.write_text(json.dumps({**manifest, "reader": "x"}), encoding="utf-8")
+    with pytest.raises(UserError, match="not one that this version writes"):
+        prepared(out, kind, options)

@@ -147,6 +147,19 @@ def test_coco128_drawn_otherwise_is_not_taken_for_this_one(tmp_path):
         prepare_coco128(source, tmp_path / "out", val=0.5)
 
 
+def test_tiles_of_another_tool_are_drawn_by_their_image(tmp_path, caplog):
+    caplog.set_level("INFO")
+    names = [f"P{image}__64__{x}___0" for image in range(5) for x in (0, 44, 88)]
+    tree(tmp_path / "s", {f"images/train/{n}.jpg": None for n in names} | {"images/train/a.jpg": None})
+    tree(tmp_path / "s", {f"labels/train/{n}.txt": ROW for n in [*names, "a"]})
+    made = prepare_yolo(tmp_path / "s", tmp_path / "out", ["x", "y"], val=0.34)
+    drawn = {s: sorted(p.stem.split("__")[0] for p in (made.parent / "images" / s).iterdir()) for s in ("train", "val")}
+    assert not set(drawn["train"]) & set(drawn["val"])
+    assert (len(set(drawn["train"])), len(set(drawn["val"]))) == (4, 2)
+    tiles = len(drawn["val"])
+    assert f"drawn of 6 images (16 tiles): 2 ({tiles} tiles) as val (seed 0)" in caplog.text
+
+
 def test_the_draw_depends_on_names_and_seed_alone():
     names = [f"{i}" for i in range(100)]
 

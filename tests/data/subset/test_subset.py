@@ -234,6 +234,26 @@ def test_folds_of_some_classes_and_images(source, tmp_path):
         kfold(source, tmp_path / "few.yaml", 9, n=5)
 
 
+def test_tiles_of_an_image_are_in_one_fold(tmp_path):
+    """They overlap: what is trained on one would be validated on the other. P0 has tiles in train and in val."""
+    for image in range(6):
+        for x in range(5):
+            split = "val" if image > 3 or (image, x) == (0, 4) else "train"
+            write(
+                tmp_path, split, f"P{image}__64__{44 * x}___0.png", ["0 .5 .5 .1 .1"], picture=PNG + bytes([image, x])
+            )
+    (tmp_path / "d.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
+    for fold in kfold(tmp_path / "d.yaml", tmp_path / "k.yaml", 3):
+        train, val = (
+            {os.path.basename(f).split("__")[0] for f in list_images(load_dataset(fold).split(s))}
+            for s in ("train", "val")
+        )
+        assert (len(train), len(val), train & val) == (4, 2, set())
+        assert len(list_images(load_dataset(fold).split("val"))) == 10
+    with pytest.raises(ConfigError, match="kfold=7: the tiles are of only 6 images"):
+        kfold(tmp_path / "d.yaml", tmp_path / "few.yaml", 7)
+
+
 def test_an_image_in_train_and_val_counts_once_in_the_folds(tmp_path):
     for i in range(6):
         write(tmp_path, "all", f"{i}.png", ["0 .5 .5 .1 .1"])

@@ -138,6 +138,11 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
     return DatasetError("no object could be read: the labels hold none", where)
 
 
+def whole_lists(annotated: Iterable[Annotated]) -> list[list[tuple[str, Sequence[float], bool]]]:
+    """Return what whole images show, each list once: an image's tiles share it."""
+    return list({id(a.whole): a.whole for a in annotated if a.whole}.values())
+
+
 def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
     """Return the class names in the order of their ids: as given, else alphabetical.
 
@@ -149,7 +154,7 @@ def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, whe
         raise ConfigError(f"names={list(names)} names a class twice")
     found = {str(c) for a in annotated for c, _ in a.objects}
     found |= {str(c) for a in annotated for c, _, _ in a.ignored if c is not None}
-    found |= {c for a in annotated for c, _, _ in a.whole or ()}
+    found |= {c for whole in whole_lists(annotated) for c, _, _ in whole}
     if not found:
         raise no_objects(annotated, where=str(where))
     order = list(names) if names else sorted(found)

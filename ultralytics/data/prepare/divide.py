@@ -9,9 +9,9 @@ from typing import Any, TypedDict
 
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.tasks import TASKS, labelled
-from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted
+from ultralytics.data.prepare.annotated import SPLITS, Converted
 from ultralytics.data.subset.stratify import rank
-from ultralytics.data.whole import place_of
+from ultralytics.data.whole import by_image, place_of
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
@@ -126,9 +126,10 @@ def divide(converted: Converted, wanted: Options) -> None:
     if parts and pool in there:
         listed = converted.splits.pop(pool)
         usable = [i for i, a in enumerate(listed) if a.image is not None]
-        together = _together([listed[i] for i in usable])
-        names = [_image_stem(listed[usable[group[0]]].name) for group in together]
-        _, *drawn = draw_parts([place_of(name)[0] for name in names], list(parts.values()), wanted.seed)
+        stems = [_image_stem(listed[i].name) for i in usable]
+        together = by_image(stems)
+        names = [place_of(stems[group[0]])[0] for group in together]
+        _, *drawn = draw_parts(names, list(parts.values()), wanted.seed)
         taken = {s: [usable[i] for g in groups for i in together[g]] for s, groups in zip(parts, drawn, strict=True)}
         for split, indices in taken.items():
             converted.splits[split] = [listed[i] for i in indices]
@@ -136,8 +137,13 @@ def divide(converted: Converted, wanted: Options) -> None:
         converted.splits["train"] = [a for i, a in enumerate(listed) if i not in chosen]
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
-        shares = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
-        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {shares} (seed {wanted.seed})")
+        tiled = len(together) < len(usable)
+        shares = " and ".join(
+            f"{len(groups)}{_tiles(len(taken[split]), tiled)} as {split}"
+            for split, groups in zip(parts, drawn, strict=True)
+        )
+        everything = counted(len(together), "image") + _tiles(len(usable), tiled)
+        converted.notes.append(f"drawn of {everything}: {shares} (seed {wanted.seed})")
     used = converted.used
     if there and not used:
         used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
@@ -147,13 +153,8 @@ def divide(converted: Converted, wanted: Options) -> None:
         converted.notes.append(f"the same images are both{NO_VALIDATION} (val=0.2 draws a split)")
 
 
-def _together(images: Sequence[Annotated]) -> list[list[int]]:
-    """Return the indices of images, those of an image's tiles as one group: neighbours overlap, and what training saw
-    of one may not be validated on the other."""
-    groups: dict[int, list[int]] = {}
-    for i, image in enumerate(images):
-        groups.setdefault(id(image) if image.whole is None else id(image.whole), []).append(i)
-    return list(groups.values())
+def _tiles(count: int, tiled: bool) -> str:
+    return f" ({counted(count, 'tile')})" if tiled else ""
 
 
 def _image_stem(name: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ultralytics.cfg.tasks import task_for
 from ultralytics.data.prepare import names as published_names
-from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
+from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows, whole_lists
 from ultralytics.data.prepare.boxes import from_corners
 from ultralytics.data.prepare.coco_shapes import bounds_of
 from ultralytics.data.prepare.divide import Options
@@ -118,7 +118,8 @@ def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) 
     """Give the objects DOTA's class names with blanks, as the reference does (its files have "large-vehicle"), where no
     others are found or the user's `names` have them, and return the names in DOTA's order, else those given. Other
     names stay as they are."""
-    found = {str(c) for a in everything for c, *_ in (*a.objects, *a.ignored, *(a.whole or ()))}
+    wholes = whole_lists(everything)
+    found = {str(c) for a in everything for c, *_ in (*a.objects, *a.ignored)} | {c for w in wholes for c, *_ in w}
     blank = {name: name.replace("-", " ") for name in found}
     if names:
         renamed = {a: b for a, b in blank.items() if a not in names and b in names}
@@ -127,7 +128,7 @@ def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) 
     for a in everything:
         a.objects = [(renamed.get(str(c), c), box) for c, box in a.objects]
         a.ignored = [(renamed.get(str(c), c), box, crowd) for c, box, crowd in a.ignored]
-    for whole in {id(a.whole): a.whole for a in everything if a.whole}.values():
+    for whole in wholes:
         whole[:] = [(renamed.get(c, c), corners, difficult) for c, corners, difficult in whole]
     if names or not renamed:
         return names

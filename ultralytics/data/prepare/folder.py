@@ -29,6 +29,8 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
 
 FORMAT = 1  # of the manifest
+# By kind, the version of what is made of the same source and options, 1 where it never changed. Raise it when it does.
+READERS = {"coco": 2, "dota": 2}
 ANOTHER = "choose another out=, or remove it"
 PARTS = "parts"  # the option that says which parts of a published dataset were found, in one order
 SOURCE = "source"  # the option that says where it is; absent for a published dataset
@@ -122,8 +124,16 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
     if not (out / "data.yaml").is_file():
         raise UserError("data.yaml is missing there", where, "remove it, to make it anew")
     check_whole(out, manifest["splits"])
+    if manifest.get("reader", 1) < reader_of(kind, options):
+        what = "made by an earlier version of prepare: remove it, or give another out=, to make it anew"
+        LOGGER.warning("%s: %s", out, what)
     LOGGER.info("%s is there already", out)
     return out / "data.yaml"
+
+
+def reader_of(kind: str, options: Mapping[str, Any]) -> int:
+    """Return the version of what is made of a kind of source: of `READERS`, but coco's boxes never changed."""
+    return 1 if kind == "coco" and "task" not in options else READERS.get(kind, 1)
 
 
 def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) -> None:
@@ -199,7 +209,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return None
     shaped = isinstance(data.get("kind"), str) and all(isinstance(data.get(k), dict) for k in ("options", "splits"))
-    return data if shaped and all(isinstance(n, int) for n in data["splits"].values()) else None
+    numbers = [*data["splits"].values(), data.get("reader", 1)] if shaped else [None]
+    return data if all(isinstance(n, int) for n in numbers) else None
 
 
 def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[Path, list[str]]]:
@@ -287,6 +298,8 @@ def write_manifest(
         "fingerprint": mark,
         "hash": labels_hash(folder),
     }
+    if reader_of(kind, options) > 1:
+        manifest["reader"] = reader_of(kind, options)
     write_json(folder / "manifest.json", manifest, "out")
 
 

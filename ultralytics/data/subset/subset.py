@@ -6,6 +6,7 @@ file system, or the number of processes. The manifest's hash says whether two ch
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ultralytics.data.images import listable
 from ultralytics.data.subset.choice import Choice, SourceImage, begin, read_images, some_of
 from ultralytics.data.subset.stratify import rank, stratify
 from ultralytics.data.subset.write import build, read_earlier
+from ultralytics.data.whole import by_image
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
@@ -71,9 +73,9 @@ def kfold(
 ) -> list[Path]:
     """Divide the train and val images of a dataset into folds for cross-validation.
 
-    Every image is validated on by one fold and trained on by the others. The folds differ by at most one image, and
-    each has its share of every class. The images lie once in the new folder; a fold is two lists. An image that is both
-    in train and in val counts once. The test split is drawn as `subset` draws it.
+    Every image is validated on by one fold and trained on by the others. The folds differ by at most one image, an
+    image's tiles counting as one, and each has its share of every class. The images lie once in the new folder; a fold
+    is two lists. An image that is both in train and in val counts once. The test split is drawn as `subset` draws it.
 
     Args:
         k: number of folds.
@@ -113,12 +115,22 @@ def kfold(
 
 
 def _divide(drawn: Sequence[SourceImage], k: int, seed: int) -> list[int]:
-    """Return the fold of each image."""
+    """Return the fold of each image; an image's tiles, named as `place_of` reads them, count as one image."""
     odd = next((i.file for i in drawn if not listable(i.name)), None)
     if odd is not None:
         raise DatasetError("this name cannot be written to a list of images", repr(odd)[1:-1], "rename it")
-    sizes = [len(drawn) // k + (i < len(drawn) % k) for i in range(k)]
-    return stratify([i.counts for i in drawn], [rank(seed, i.name) for i in drawn], sizes)
+    # Without the split's name: an image may have tiles in train and in val.
+    together = by_image([os.path.splitext(i.name.partition("/")[2])[0] for i in drawn])
+    if len(together) < k:
+        raise ConfigError(f"kfold={k}: the tiles are of only {counted(len(together), 'image')}")
+    sizes = [len(together) // k + (i < len(together) % k) for i in range(k)]
+    counts: list[Counter[int]] = [sum((Counter(drawn[i].counts) for i in group), Counter()) for group in together]
+    parts = stratify(counts, [rank(seed, min(drawn[i].name for i in group)) for group in together], sizes)
+    found = [0] * len(drawn)
+    for group, part in zip(together, parts, strict=True):
+        for i in group:
+            found[i] = part
+    return found
 
 
 def _check_options(**given: Any) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Pair(NamedTuple):
     # (m, n) overlap of the objects with the detections in what the task is about besides boxes: masks or poses
     overlap: Tensor | None = None
     shapes: CocoShapes | None = None  # for COCO's figures
+    uncut: Tensor | None = None  # (n, 7) rotated detections as they are, where `detected` has them limited by the image
 
 
 def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:

@@ -40,11 +40,12 @@ class RotatedEvaluator(BoxEvaluator):
 
 
 class RotatedSeen(SeenEvaluator):
-    """Keeps detections (n, 7), without labels."""
+    """Keeps detections (n, 7) as they are, beyond the image's edges too, without labels."""
 
     def as_seen(self, p: Pair) -> Seen:
         """Return an image's detections."""
-        return Seen(p.file, p.shape, p.detected.double().numpy(), np.zeros((0, 6)))
+        assert p.uncut is not None, "rotated boxes"
+        return Seen(p.file, p.shape, p.uncut.double().numpy(), np.zeros((0, 6)))
 
 
 class OBBValidator(DetectionValidator):
@@ -67,10 +68,12 @@ class OBBValidator(DetectionValidator):
         if self.args.single_cls:
             found[:, 5] = 0
         found[:, :4] = boxes_to_original(found[:, :4], batch, i)
+        limited = torch.cat([as_reference(found[:, :4], batch, i), found[:, 4:]], 1)
         height, width = batch["resized_shape"][i]
         targets = batch["bboxes"][batch["batch_idx"].view(-1) == i].cpu().float()
         placed = boxes_to_original(targets[:, :4] * torch.tensor([width, height, width, height]), batch, i)
-        made = pair_with(found, torch.cat([placed, targets[:, 4:]], 1), batch, i)
+        objects = torch.cat([as_reference(placed, batch, i), targets[:, 4:]], 1)
+        made = pair_with(limited, objects, batch, i)._replace(uncut=found)
         if self.args.save_txt:
             self._save_txt(made, obb=torch.cat([rotated(found), found[:, 4:6]], 1))
         return made
@@ -93,7 +96,7 @@ class OBBValidator(DetectionValidator):
         return [*evaluators, RotatedSeen()]
 
     def report_figures(self) -> None:
-        """Report DOTA's figures, which stand in the place of COCO's, and write predictions.json and Task1 files; the
+        """Report DOTA's figures, which replace COCO's, and write predictions.json and Task1 files; the
         analysis is of upright boxes."""
         if self.args.analyse:
             LOGGER.warning("analyse=True has no effect on rotated boxes: it is of upright ones")
@@ -109,12 +112,14 @@ class OBBValidator(DetectionValidator):
             return
         classes = self.args.classes
         only = [classes] if isinstance(classes, int) else classes
-        whole = whole_images(labels, [s.file for s in seen], only, self.args.single_cls)
+        nc = self.data.label_nc if self.data is not None else len(self.metrics.names)
+        whole = whole_images(labels, [s.file for s in seen], nc, only, self.args.single_cls)
         found = merged({os.path.splitext(s.file)[0]: torch.from_numpy(s.found) for s in seen})
         images = [RotatedImage(found[image].numpy(), *objects) for image, objects in whole.objects.items()]
         figures = dota_figures(images, self.metrics.names)
         words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
         tiles = f" of {counted(len(images), 'whole image')}" if whole.source != "images" else ""
+        tiles += " (objects put together of the tiles)" if whole.source == "tiles" else ""
         LOGGER.info("DOTA's figures%s: %s", tiles, ", ".join(words) or "there are no objects")
         self.metrics.dota = {"images": len(images), "objects_of": whole.source, **figures}
         self.save_metrics()
@@ -127,10 +132,17 @@ def around(boxes: Tensor) -> Tensor:
 
 
 def boxes_to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
-    """Return centre and size (n, 4) of an image's frame in pixels of the original; the centre is limited to it, the
-    size to its own."""
-    ratio_pad, (height, width) = batch["ratio_pad"][i], batch["ori_shape"][i]
+    """Return centre and size (n, 4) of rotated boxes in an image's frame in pixels of the original. A box that leaves
+    the image keeps its size: cut, it would be another one."""
+    ratio_pad = batch["ratio_pad"][i]
     assert ratio_pad is not None
     (gain, _), (left, top) = ratio_pad
-    placed = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
-    return placed.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
+    placed: Tensor = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
+    return placed
+
+
+def as_reference(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+    """Return centre and size (n, 4), in pixels of the original, as the reference's mAP takes them: centre and own width
+    limited by the image's width, and likewise for the height."""
+    height, width = batch["ori_shape"][i]
+    return boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
