@@ -53,7 +53,7 @@ def files(contents, login="", length=True):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         asked = []  # noqa: RUF012  # of this server's one class
-        logins = []  # noqa: RUF012  # of this server's one class; what came with each
+        logins = []  # noqa: RUF012  # one class per server, shared by its requests: the login of each
 
         def log_message(self, *_):
             pass

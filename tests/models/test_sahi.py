@@ -19,10 +19,10 @@ from ultralytics.utils.images import imread, imwrite
 from ultralytics.utils.tiling import grid
 
 sahi = pytest.importorskip("sahi", reason="SAHI is not installed: pip install sahi")
-from sahi.models.base import DetectionModel  # noqa: E402
-from sahi.predict import get_sliced_prediction  # noqa: E402
-from sahi.prediction import ObjectPrediction  # noqa: E402
-from sahi.slicing import get_slice_bboxes  # noqa: E402
+from sahi.models.base import DetectionModel  # noqa: E402  # after the skip
+from sahi.predict import get_sliced_prediction  # noqa: E402  # after the skip
+from sahi.prediction import ObjectPrediction  # noqa: E402  # after the skip
+from sahi.slicing import get_slice_bboxes  # noqa: E402  # after the skip
 
 IMAGES, COLUMNS, ROWS = 20, 3, 2
 HEIGHT, WIDTH, TILE = 416, 832, 320  # both have the same grid

@@ -98,11 +98,11 @@ def test_programs_hear_how_many_runs_are_done_and_the_time_left(study, tmp_path,
     heard = []
     with events.heard_by(heard.append):
         Runner(study(), tmp_path / "out", start=Starts(fla_0="no")).run()
-    told = [r for r in heard if r["event"] == "progress" and r["task"] == "Study"]
-    assert [(r["done"], r["total"], r["run"], r["state"]) for r in told] == [
+    progress = [r for r in heard if r["event"] == "progress" and r["task"] == "Study"]
+    assert [(r["done"], r["total"], r["run"], r["state"]) for r in progress] == [
         (1, 4, "plain-0", FINISHED), (2, 4, "fla-0", FAILED), (3, 4, "fla-1", FINISHED), (4, 4, "plain-1", FINISHED)
     ]  # fmt: skip
-    assert [(r["elapsed"], r["left"]) for r in told] == [(10, 30), (16, 16), (18, 6), (22, 0)]
+    assert [(r["elapsed"], r["left"]) for r in progress] == [(10, 30), (16, 16), (18, 6), (22, 0)]
 
 
 def test_times_stand_apart(study, tmp_path):

@@ -256,8 +256,8 @@ def test_a_data_set_of_an_earlier_version_is_a_warning(tmp_path, caplog, kind, t
     manifest.pop("reader", None)
     file.write_text(json.dumps(manifest), encoding="utf-8")
     assert prepared(out, kind, options) == out / "data.yaml"
-    told = "set: made by an earlier version of prepare: remove it, or give another out=, to make it anew"
-    assert (told in caplog.text) == (reader is not None)
+    warning = "set: made by an earlier version of prepare: remove it, or give another out=, to make it anew"
+    assert (warning in caplog.text) == (reader is not None)
     file.write_text(json.dumps({**manifest, "reader": "x"}), encoding="utf-8")
     with pytest.raises(UserError, match="not one that this version writes"):
         prepared(out, kind, options)

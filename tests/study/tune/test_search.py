@@ -228,13 +228,13 @@ def test_programs_hear_how_many_trials_are_done_and_the_time_left(tune, monkeypa
     heard = []
     with events.heard_by(heard.append):
         tune(machine=machine, trials=3, seeds=2, prune=False).run()
-    told = [r for r in heard if r["event"] == "progress" and r["task"] == "Tune"]
-    assert [(r["done"], r["total"], r["run"], r["state"]) for r in told] == [
+    progress = [r for r in heard if r["event"] == "progress" and r["task"] == "Tune"]
+    assert [(r["done"], r["total"], r["run"], r["state"]) for r in progress] == [
         (0, 3, "t001-0", FINISHED), (1, 3, "t001-1", FINISHED), (2, 3, "t002-0", FAILED),
         (2, 3, "t003-0", FINISHED), (3, 3, "t003-1", FINISHED),
     ]  # fmt: skip
-    assert [r["elapsed"] for r in told] == [10, 20, 30, 40, 50]
-    assert [r["left"] for r in told] == [50, 40, 20, 10, 0]  # of the failed trial no second run
+    assert [r["elapsed"] for r in progress] == [10, 20, 30, 40, 50]
+    assert [r["left"] for r in progress] == [50, 40, 20, 10, 0]  # of the failed trial no second run
 
 
 def test_a_tune_of_which_everything_fails_stops(tune):
