@@ -1,6 +1,5 @@
 """What torch draws of a plan is what OpenCV draws."""
 
-
 import cv2
 import numpy as np
 import pytest

@@ -226,13 +226,13 @@ class Augmentation:
         targets: Targets = LABELLED,
         flip_idx: Sequence[int] | None = None,
     ) -> None:
-        self.imgsz, self.targets = imgsz, targets
+        self.targets = targets
         self.mosaic_p, self.mixup_p, self.bgr_p = hyp.mosaic, hyp.mixup, hyp.bgr
         self.copy_paste_p = hyp.copy_paste if targets.annotations in FEWEST_POINTS else 0.0
         if hyp.copy_paste and not self.copy_paste_p:
             LOGGER.warning("copy_paste=%g has no effect: it needs polygons", hyp.copy_paste)
-        self.flipud, self.flip_idx = hyp.flipud, flip_idx
-        self.fliplr = mirror_chance(hyp.fliplr, targets.annotations, flip_idx)
+        self.flips = hyp.flipud, mirror_chance(hyp.fliplr, targets.annotations, flip_idx)
+        self.flip_idx = flip_idx
         self.mosaic = Mosaic(imgsz)
         self.perspective = RandomPerspective(hyp.degrees, hyp.translate, hyp.scale, hyp.shear, hyp.perspective)
         self.jitter = np.array([hyp.hsv_h, hyp.hsv_s, hyp.hsv_v])
@@ -291,14 +291,14 @@ class Augmentation:
             other, others = self._view(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
             views, weight = [view, other], float(rng.beta(32.0, 32.0))
             objects = Instances.concatenate([objects, others])
-        (height, width), flips = view.layout.frame, [bool(p) and rng.random() < p for p in (self.flipud, self.fliplr)]
-        if flips[0]:
-            objects = objects.flip(height, 1)
-        if flips[1]:
-            objects = objects.flip(width, 0, self.flip_idx)
+        upside_down, mirrored = (bool(p) and rng.random() < p for p in self.flips)
+        if upside_down:
+            objects = objects.flip(view.layout.frame[0], 1)
+        if mirrored:
+            objects = objects.flip(view.layout.frame[1], 0, self.flip_idx)
         gains = rng.uniform(-1, 1, 3) * self.jitter + 1 if self.jitter.any() else None
         bgr = bool(self.bgr_p) and rng.random() < self.bgr_p
-        return Plan(views, weight, flips[0], flips[1], gains, bgr, objects)
+        return Plan(views, weight, upside_down, mirrored, gains, bgr, objects)
 
     def _view(
         self,
@@ -313,7 +313,7 @@ class Augmentation:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
             layout = self.mosaic([load(i) for i in chosen], rng)
         else:
-            layout = letterbox_layout(load(index), frame or (self.imgsz, self.imgsz))
+            layout = letterbox_layout(load(index), frame or (self.mosaic.imgsz, self.mosaic.imgsz))
         view, objects = self.perspective(layout, rng)
         if mix and self.copy_paste_p:
             objects, view.pasted = copy_paste(objects, layout.frame, self.copy_paste_p, rng)
