@@ -104,6 +104,11 @@ def check(got, want, bound, about=""):
     assert max(found.values()) < bound, f"{about} over {bound}: {text}"
 
 
+def apart(got, want):
+    """The largest distance of two lists of tensors, each over the length of its second one."""
+    return max(float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(got, want, strict=True))
+
+
 def step(layer, x):
     x = x.detach().requires_grad_()
     y = layer(x)

@@ -277,7 +277,8 @@ class FusibleAttention(MapAttention):
         small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
         if not self.own or not small or not qkv.shape[0]:
             return False
-        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads, self.convolution_side())
+        head, side = self.dim // self.num_heads, self.convolution_side()
+        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, head, side)
 
     def convolution_side(self) -> int:
         """Return the side k of the convolution that the operation makes too, 0 for none."""

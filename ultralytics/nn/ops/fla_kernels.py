@@ -1,4 +1,4 @@
-"""Triton kernels of focused linear attention: the core of `FocusedLinearAttention`, forward and backward.
+"""Triton kernels of linear attention, forward and backward: the core of `FocusedLinearAttention`, and others by KIND.
 
 Legend: B images, N = H·W tokens, C = h·d channels, h heads of width d (padded on the chip to PAD, a power of two), p
 the focusing factor, x_q, x_k, v the three parts of `qkv` (B, N, 3C), read where they lie.
@@ -9,6 +9,12 @@ the focusing factor, x_q, x_k, v the three parts of `qkv` (B, N, 3C), read where
 
 A token keeps three numbers (`stats`): 1/m, c and n. Backward of φ, with g the gradient of φ and r = ⟨g, φ⟩/n² over all
 C: du = r·u + (p·c/m)·t^(p−1)·(g − r·φ). ⟨g, φ⟩ of a query is what ε leaves of it: −(ε/N)·Σ_h dζ.
+
+KIND "focused" is that. Where φ acts number by number there are no statistics, and the two kernels of the state make dq
+and dk too, so that those of focused attention are not launched: "relu" is the same with φ = ReLU and no DWC. For
+"magnitude" (MALA), φ = ELU + 1, φ_q is divided by √d, v̄ = Σ v / N, and S̄ = S − s v̄ᵀ, so that nothing large cancels:
+
+    z = φ_q·s,  w = 1/(z + ε);   o = (1 + w)·φ_q S̄ + z·w·v̄,   which is (1 + w)·φ_q S − z·v̄ of MALA
 
 But for the statistics, a program holds one head, and goes through the tokens of its part of an image with the head's
 matrices at hand. What a token's heads must know of one another (⟨g, φ⟩) is kept per head by the kernel before. The

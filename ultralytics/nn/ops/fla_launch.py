@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -60,6 +60,10 @@ TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (True, 32, Blocks(state=32, precision="ieee")),
     (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
 )
+LINEAR = tuple(
+    (single, widest, replace(blocks, value=32) if single and widest == 32 else blocks)
+    for single, widest, blocks in TABLE
+)
 TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
 
@@ -67,6 +71,11 @@ _FORCED: list[Blocks] = []
 def blocks_of(pad: int, single: bool) -> Blocks:
     """The block sizes for heads of a padded width, of fp32 (`single`) or half precision."""
     return _FORCED[-1] if _FORCED else next(b for s, widest, b in TABLE if s == single and pad <= widest)
+
+
+def linear_blocks_of(pad: int, single: bool) -> Blocks:
+    """The same of `linear_mix`, in which `state` also makes dq and `value` dk."""
+    return _FORCED[-1] if _FORCED else next(b for s, widest, b in LINEAR if s == single and pad <= widest)
 
 
 @contextlib.contextmanager
@@ -266,7 +275,7 @@ def backward(
 def elementwise(qkv: Tensor, heads: int, kind: str) -> tuple[Blocks, dict[str, Any]]:
     """Block sizes of a mixing whose φ acts number by number, and what its kernels are compiled for."""
     C = qkv.shape[2] // 3
-    blocks = blocks_of(padded(C // heads), qkv.dtype == torch.float32)
+    blocks = linear_blocks_of(padded(C // heads), qkv.dtype == torch.float32)
     return blocks, {**arranged(C, heads, 1.0, blocks), "KIND": kind}
 
 
