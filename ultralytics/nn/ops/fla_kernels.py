@@ -240,8 +240,7 @@ def query_state_kernel(
             tl.store(dzeta + rows, down, mask=live)
         else:
             g = attended * share[:, None] + down[:, None] * total[None, :]
-            if KIND == "magnitude":
-                g = g * D**-0.5
+            g = g * D**-0.5 if KIND == "magnitude" else g
             dq = dqkv + rows[:, None] * (3 * C) + channels[None, :]
             tl.store(dq, through(g, own, KIND).to(dqkv.dtype.element_ty), mask=mask)
         dtotal += phi * down[:, None]
@@ -257,8 +256,8 @@ def _gradient(
     """Store dx of a head from g = dφ and ratio = ⟨dφ, φ⟩/n² over all C; return its part of dσ, by token."""
     du = ratio[:, None] * u + (P * factor * inverse)[:, None] * power_of(t, P - 1) * (g - ratio[:, None] * phi)
     # Where relu gave 0, u is ε/σ to the bit.
-    through = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
-    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], through.to(dx.dtype.element_ty), mask=mask)
+    passed = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
+    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], passed.to(dx.dtype.element_ty), mask=mask)
     return tl.where(mask, -du * u * inverse_sigma[None, :], 0.0)
 
 
