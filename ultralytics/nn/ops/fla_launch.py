@@ -60,10 +60,8 @@ TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (True, 32, Blocks(state=32, precision="ieee")),
     (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
 )
-LINEAR = tuple(
-    (single, widest, replace(blocks, value=32) if single and widest == 32 else blocks)
-    for single, widest, blocks in TABLE
-)
+# Of `linear_mix`: dk in the kernel of dv takes registers.
+LINEAR = tuple((s, w, blocks if (s, w) == (False, 32) else replace(blocks, value=32)) for s, w, blocks in TABLE)
 TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
 
