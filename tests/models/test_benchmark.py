@@ -177,6 +177,8 @@ def test_what_cannot_be_asked_for_is_one_line(yolo, tmp_path):
         yolo.benchmark(formats=["onnnx"], **SMALL)
     with pytest.raises(ConfigError, match="dynamic=True"):
         yolo.benchmark(rect=True, formats=["torchscript"], **SMALL)
+    with pytest.raises(ConfigError, match="this is a folder"):
+        yolo.benchmark(formats=["torchscript"], out=tmp_path, **SMALL)
     with pytest.raises(DatasetError):
         Contestant({"threads": 1, "plugins": None, "device": "cpu", "images": [str(tmp_path / "gone.png")]})
 

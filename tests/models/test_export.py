@@ -135,8 +135,8 @@ def test_what_cannot_go_is_one_line(weights, tmp_path, tiny, capsys):
     out = f"out={tmp_path / 'x.pt'}"
     assert "row 10 (FocusedLinearAttention)" in message(f"model={tmp_path / 'fla.pt'}", out)
     assert "format=onnx is not offered" in message(f"model={weights}", out, "format=onnx")
-    assert "no weights file (give it the ending .pt)" in message(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
-    assert "already exists (overwrite=True" in message(f"model={weights}", f"out={weights}")
+    assert "is not a weights file (give it the ending .pt)" in message(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
+    assert "already exists (give another out=, or overwrite=True" in message(f"model={weights}", f"out={weights}")
     assert "out is missing" in message(f"model={weights}")
     assert not (tmp_path / "x.pt").exists()
     assert main(["export-weights", f"model={weights}", out, "format=ultralytics"]) == 0

@@ -39,9 +39,10 @@ from ultralytics.engine.safety.threads import machine_load
 from ultralytics.models.yolo.task import Task, task_named
 from ultralytics.models.yolo.turns import STAGES
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
-from ultralytics.utils.files import file_size, user_path, write_json
+from ultralytics.utils.files import file_size, write_json
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted, first_line
 from ultralytics.utils.threads import cores
 
@@ -187,6 +188,7 @@ def measure(  # size: each key is one of the command's
     Raises:
         UserError: nothing could be measured; with `strict`, a row could not be.
     """
+    target = target_file(out) if out is not None else None
     rows = _wanted(yolo, formats)
     if rect and not dynamic and _is_network(yolo):
         raise ConfigError("rect=True has no effect on files of a fixed size", hint="add dynamic=True, or leave it out")
@@ -226,8 +228,8 @@ def measure(  # size: each key is one of the command's
     }
     for line in table(found):
         LOGGER.info("%s", line)
-    if out is not None:
-        write_json(user_path(out), without_home(found), key="out")
+    if target is not None:
+        write_json(target, without_home(found), key="out")
     failed = [row for row in rows if row.reason]
     if failed and (strict or len(failed) == len(rows)):
         raise ExportError(f"{failed[0].title}: {failed[0].reason}")
