@@ -51,6 +51,7 @@ from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".tune.lock"
 HOPELESS = 3  # failed trials, and none that has not, after which a tune stops
+ELSEWHERE = "another out=, or remove the folder"
 ANEW = "remove that folder and begin anew, once the cause is gone"
 # Keys that a tune sets itself.
 OWN = ("project", "name", "exist_ok", "resume", "seed", "mode", "task", "save", "val")
@@ -186,7 +187,7 @@ class Search:
         for line in lines:
             LOGGER.warning(line)
         before = self._earlier()
-        self.lag = int(before.get("lag", len(slots)))
+        self.lag: int = before.get("lag", len(slots))
         self.base = _keep_threads(dict(base), before, slots)
         self.pool = Pool(self, out, slots, command, start)
         self._propose = propose
@@ -250,7 +251,7 @@ class Search:
             return
         now = self._plan()
         hint = "another out= for another tune, or the settings that this one began with"
-        changes = changed(before.get("base") or {}, now["base"], what="tune")
+        changes = changed(before.get("base", {}), now["base"], what="tune")
         changes = changes or changed(
             {k: v for k, v in before.items() if k not in ("base", "trials")},
             {k: v for k, v in now.items() if k not in ("base", "trials")},
@@ -263,7 +264,11 @@ class Search:
         file = self.out / PLAN
         data = read_yaml(file, ConfigError).data if file.is_file() else {}
         if not isinstance(data, dict):
-            raise ConfigError("this is not the plan of a tune", str(file), "another out=, or remove the folder")
+            raise ConfigError("this is not the plan of a tune", str(file), ELSEWHERE)
+        if type(lag := data.get("lag", 1)) is not int or lag < 1:
+            raise ConfigError(f"this is not the plan of a tune: lag: {lag}", str(file), ELSEWHERE)
+        if not isinstance(base := data.get("base", {}), dict):
+            raise ConfigError(f"this is not the plan of a tune: base: {base}", str(file), ELSEWHERE)
         return data
 
     def _plan(self) -> dict[str, Any]:
@@ -274,13 +279,23 @@ class Search:
         suggestion rests is tried once more."""
         begun = [n for n in range(self.options.trials) if self._file(n).is_file()]
         for n in range(max(begun, default=-1) + 1):
-            trial = earlier_job(self._file(n)).trial if n in begun else None
+            trial = self._earlier_trial(self._file(n)) if n in begun else None
             self._values.append(dict(trial["values"]) if trial else self._suggest(n))
         for n in range(max(len(self._values) - self.lag, 0), len(self._values)):
             for seed in self.options.seeds:
                 record = read_record(self.out / _name(n, seed))
                 if record is not None and record.state == FAILED:
                     (self.out / _name(n, seed) / RECORD).unlink()
+
+    def _earlier_trial(self, file: Path) -> dict[str, Any]:
+        """Return the trial in a run's job file."""
+        trial = earlier_job(file).trial
+        values = trial.get("values") if isinstance(trial, dict) else None
+        if trial is None or not isinstance(values, dict) or set(values) != set(self.options.space):
+            raise ConfigError("this is not the job of a trial of this tune", str(file), ELSEWHERE)
+        if not isinstance(trial.get("least"), list):
+            raise ConfigError("this is not the job of a trial: least is not a list", str(file), ELSEWHERE)
+        return trial
 
     def _file(self, n: int) -> Path:
         return self.out / _name(n, self.options.seeds[0]) / JOB_FILE
@@ -367,7 +382,7 @@ class Search:
     def _job(self, n: int, seed: int) -> Job:
         name = _name(n, seed)
         file = self.out / name / JOB_FILE
-        before = earlier_job(file).trial if file.is_file() else None
+        before = self._earlier_trial(file) if file.is_file() else None
         trial = before or {"values": self._values[n], "least": self._least(n, seed)}
         config = get_cfg(None, {**self.base, **self._values[n], "seed": seed})
         keys = {
@@ -437,7 +452,7 @@ def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequen
     """The base with a number of threads for all trials on a CPU, as the tune began with."""
     if "threads" in base:
         return base
-    threads = fixed_threads(base.get("device"), (before.get("base") or {}).get("threads"), slots)
+    threads = fixed_threads(base.get("device"), before.get("base", {}).get("threads"), slots)
     return base if threads is None else {**base, "threads": threads}
 
 
