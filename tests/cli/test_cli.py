@@ -366,6 +366,22 @@ def test_info_refuses_what_makes_no_sense(word, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_key_of_a_tune_at_its_default_asks_for_nothing(capsys):
+    for words in (["val=True", "task=detect", "save=True"], ["exist_ok=False"]):
+        assert main(["tune", "model=gone.yaml", "data=gone.yaml", *words]) == 2
+        assert "is not a key of a tune" not in capsys.readouterr().err
+    for word in ("val=False", "task=pose", "name=x"):
+        assert main(["tune", "model=gone.yaml", "data=gone.yaml", word]) == 2
+        assert f"{word} is not a key of a tune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["scale=n", "nc=5"])
+@pytest.mark.parametrize("model", ["gone.pt", "[a.pt,b.pt]", "gone.onnx"])
+def test_scale_and_nc_are_refused_where_they_have_no_effect(model, word, capsys):
+    assert main(["info", f"model={model}", word]) == 2
+    assert capsys.readouterr().err == f"error: {word} belongs to a model YAML, and {model} is not one (leave it out)\n"
+
+
 def test_editing_a_model_yaml(tmp_path, capsys):
     out = tmp_path / "my.yaml"
     words = ["insert", "model=cfg/models/yolov8.yaml", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]

@@ -75,8 +75,8 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     checkpoint = load_checkpoint(path)
     model = model_of(checkpoint)
     report = model.load(checkpoint.weights, checkpoint.spec)
-    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
-    if strangers and checkpoint.source == "own":
+    unmatched = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
+    if unmatched and checkpoint.source == "own":
         raise CheckpointError(
             f"the tensors do not match the network of the file: {len(report.loaded)} of {len(model.state_dict())} fit",
             str(path),

@@ -126,7 +126,7 @@ def write_tune_report(out: Path) -> Path:
         plan, times = data["tune"], data.get("times", {})
         space = parse_space(plan["space"], lambda *_: str(file))
         _check_plan(plan)
-        trials = [_read_trial(t, times, space) for t in data["trials"]]
+        trials = [_trial_from(t, times, space) for t in data["trials"]]
     except (AttributeError, KeyError, TypeError) as e:
         raise ConfigError(f"this is not the result of a tune: {e}", str(file), "the same command writes it") from None
     write_results(out, plan, trials)
@@ -143,7 +143,7 @@ def _check_plan(plan: Mapping[str, Any]) -> None:
             raise TypeError(f"{key}: {plan[key]}")
 
 
-def _read_trial(data: Mapping[str, Any], times: Mapping[str, Any], space: Space) -> Trial:
+def _trial_from(data: Mapping[str, Any], times: Mapping[str, Any], space: Space) -> Trial:
     """Return a trial of plain data. TypeError or KeyError: it is not what `write_results` wrote.
 
     Args:
@@ -174,5 +174,6 @@ def _draw_figures(out: Path, space: Space, metric: str, trials: Sequence[Trial])
     with optional(out / IMPORTANCE):
         parts = importances(space, [t.past() for t in trials])
         if parts:
-            write_json(out / RESULTS, {**read_json(out / RESULTS, ConfigError, "no tune", ""), "importances": parts})
+            data = read_json(out / RESULTS, ConfigError, "no tune", "")
+            write_json(out / RESULTS, {**data, "importances": parts}, key="out")
             plot_importance(parts, out / IMPORTANCE)
