@@ -101,7 +101,7 @@ def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]
         if key not in KNOBS:
             raise unknown_key(key)
         if key not in (*AUGMENTATION, *TILE_KEYS):
-            raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
+            raise ConfigError(f"{key} is not an augmentation key", hint=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
 

@@ -22,7 +22,7 @@ from ultralytics.data.prepare.coco_shapes import flip_of
 from ultralytics.data.prepare.rows import outline_of, row_numbers
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
-from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.targets import target_file
@@ -137,7 +137,7 @@ def _read_marks(
 ) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
-        return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
+        return None, [], [f"{file}: its name is not text, and JSON holds nothing else; rename it"]
     header = look(file)
     if isinstance(header, str):
         return None, [], [f"{file}: {header}"]
