@@ -218,7 +218,7 @@ def save_adapter(
         UserError: nothing was inserted, there is no such row, or the file is there already.
     """
     path = new_weights_file(out, overwrite)
-    chosen = [] if rows is None else [rows] if isinstance(rows, int) else rows
+    chosen: Any = [] if rows is None else [rows] if isinstance(rows, int) else rows
     if rows is not None and (isinstance(chosen, str) or not isinstance(chosen, Sequence) or not chosen):
         raise ConfigError(f"rows={rows} must be row numbers", hint="such as rows=[10,16]")
     if not all(type(row) is int for row in chosen):
