@@ -391,7 +391,7 @@ def options_of(name: str, defaults: dict[str, Any], words: list[str]) -> dict[st
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in options:
-            raise ConfigError(f"{word!r} is no option", hint=f"{name} takes {', '.join(options)}")
+            raise ConfigError(f"{word!r} is not an option", hint=f"{name} takes {', '.join(options)}")
         options[key] = parse_value(value)
     missing = [k for k, v in options.items() if v is None]
     if missing:

@@ -155,7 +155,7 @@ def main(words: list[str]) -> int:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in options:
-            say(f"error: {word!r} is no option; there are {', '.join(options)}", error=True)
+            say(f"error: {word!r} is not an option; there are {', '.join(options)}", error=True)
             return 2
         options[key] = value if key in ("dtype", "kind") else int(value)
     kind = options["kind"]

@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
         options = options_of("gpu_day", DEFAULTS, words[1:])
         chosen = parts_of(options["parts"])
         if not isinstance(options["minutes"], int | float) or not 0 < options["minutes"] <= 24 * 60:
-            raise ConfigError(f"minutes={options['minutes']} is no length", hint="a number of minutes, such as 10")
+            raise ConfigError(f"minutes={options['minutes']} is not a length", hint="a number of minutes, such as 10")
         if options["data"]:
             options["data"] = str(load_dataset(str(options["data"])).yaml_file)
         out = user_path(words[0]).absolute()

@@ -353,7 +353,7 @@ def test_a_part_that_does_not_end_is_ended_and_what_it_wrote_is_kept(gpu_day, tm
     ("words", "said"),
     [
         ([], "where to?"), (["parts=step"], "where to?"), (["out", "parts=stp"], "there is no 'stp'"),
-        (["out", "minute=3"], "is no option"), (["out", "minutes=0"], "minutes=0"),
+        (["out", "minute=3"], "is not an option"), (["out", "minutes=0"], "minutes=0"),
         (["out", "data=gone.yaml"], "gone.yaml"),
     ],
 )  # fmt: skip

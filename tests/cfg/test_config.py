@@ -353,3 +353,11 @@ def test_settings_are_read_only():
             change()
     with pytest.raises(ConfigError, match="did you mean 'runs_dir'"):
         SETTINGS["run_dir"] = 3
+
+
+def test_given_keys_are_those_that_something_has_set():
+    config = get_cfg(None, {"epochs": 3, "mode": "train", "lr0": KNOBS["lr0"].default})
+    assert config.given() == {"epochs": 3, "mode": "train", "lr0": 0.01}
+    assert config.given("mode", "epochs") == {"lr0": 0.01}
+    assert not config.is_default("lr0")
+    assert config.is_default("momentum")

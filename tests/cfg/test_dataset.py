@@ -229,7 +229,7 @@ def test_paths_are_the_text_that_is_written(tmp_path):
         ("names: [a]\ntest: {a: b}", "'test' must be a folder of images"),
         ("names: [a]\ntest: [[x]]", "'test' must be a folder of images"),
         ("names: [a]\npath: [x]", "'path' must be a folder"),
-        ('names: [a]\ntest: "\\uD800"', "'test' holds a zero byte, or what is no text"),
+        ('names: [a]\ntest: "\\uD800"', "'test' holds a zero byte, or what is not text"),
         ('names: [a]\nvalidation: "\\0"', None),
         ("names: [a]\ntest: loop", None),
         ("names: [a]\nprepare: ' '", None),

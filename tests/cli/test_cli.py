@@ -366,6 +366,22 @@ def test_info_refuses_what_makes_no_sense(word, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_a_key_of_a_tune_at_its_default_asks_for_nothing(capsys):
+    for words in (["val=True", "task=detect", "save=True"], ["exist_ok=False"]):
+        assert main(["tune", "model=gone.yaml", "data=gone.yaml", *words]) == 2
+        assert "is not a key of a tune" not in capsys.readouterr().err
+    for word in ("val=False", "task=pose", "name=x"):
+        assert main(["tune", "model=gone.yaml", "data=gone.yaml", word]) == 2
+        assert f"{word} is not a key of a tune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["scale=n", "nc=5"])
+@pytest.mark.parametrize("model", ["gone.pt", "[a.pt,b.pt]", "gone.onnx"])
+def test_scale_and_nc_are_refused_where_they_have_no_effect(model, word, capsys):
+    assert main(["info", f"model={model}", word]) == 2
+    assert capsys.readouterr().err == f"error: {word} belongs to a model YAML, and {model} is not one (leave it out)\n"
+
+
 def test_editing_a_model_yaml(tmp_path, capsys):
     out = tmp_path / "my.yaml"
     words = ["insert", "model=cfg/models/yolov8.yaml", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]
@@ -390,6 +406,40 @@ def test_editing_a_model_yaml(tmp_path, capsys):
         ("FLABlock", [4, {"window_size": [5, 5]}]),
         ("PSABlock", []),
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["insert", "model=yolov8n.yaml", "after=9", "module=FLABlock(4)", "overwrite=True"],
+        ["replace", "model=yolov8n.yaml", "rows=8", "module=C2f_FLA", "overwrite=True"],
+        ["remove", "model=yolov8n-fla.yaml", "rows=10", "overwrite=True"],
+        ["benchmark", "model=yolov8n.yaml"],
+        ["export-coco", "data=data/shapes.yaml", "overwrite=True"],
+        ["export-weights", "model=yolov8n.pt", "overwrite=True"],
+        ["save-adapter", "model=yolov8n.pt", "overwrite=True"],
+    ],
+)
+def test_a_folder_in_the_place_of_the_file_is_said_at_once(words, tmp_path, capsys):
+    out = tmp_path / "there.pt"
+    out.mkdir()
+    assert main([*words, f"out={out}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {out}: this is a folder (give the name of a")
+    assert list(out.iterdir()) == []
+
+
+def test_an_edit_that_cannot_be_written_leaves_the_earlier_file(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "my.yaml"
+    out.write_text("before", encoding="utf-8")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ultralytics.utils.files.os.fsync", full)
+    words = ["remove", "model=yolov8n-fla.yaml", "rows=10", f"out={out}", "overwrite=True"]
+    assert main(words) == 2
+    assert "choose another out=" in capsys.readouterr().err
+    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("my.yaml", "before")]
 
 
 def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):

@@ -60,7 +60,7 @@ def test_one_class_is_a_whole_command(greeting, capsys):
         (["who=Ada", "loud=yes"], "loud=yes must be True or False"),
         (["who=Ada", "gain=2"], "gain=2 must be a number of 0 to 1"),
         (["who=Ada", "times"], "times needs a value (times=VALUE)"),
-        (["who=Ada", "louder"], "'louder' is no key=value (did you mean 'loud'?)"),
+        (["who=Ada", "louder"], "'louder' is not a key=value pair (did you mean 'loud'?)"),
     ],
 )
 def test_a_mistake_is_named_by_the_declaration(greeting, words, message, capsys):

@@ -219,6 +219,26 @@ def test_images_of_any_shape_fit(shape):
         assert (found == 7).all()
 
 
+@pytest.mark.parametrize("shape", [(60, 80), (90, 31), (200, 200)])
+def test_an_enormous_image_is_cut_before_it_is_resized(shape, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for size, part in (((32, 32), 0.5), ((48, 48), 0.2), ((32, 64), 0.7), ((32, 32), 1.0)):
+        whole = resized_crop(image, size, part)
+        with monkeypatch.context() as patch:
+            patch.setattr("ultralytics.data.class_augment.LARGEST", 0)
+            cut = resized_crop(image, size, part)
+        assert cut.shape == whole.shape
+        assert np.abs(cut.astype(int) - whole).max() <= 1
+
+
+def test_a_small_part_of_an_image_is_its_middle():
+    image = np.zeros((101, 101, 3), np.uint8)
+    image[50, 50] = 200  # the middle pixel, of which a thousandth of the side is a part
+    found = resized_crop(image, (224, 224), 0.001)
+    assert found.shape == (224, 224, 3)
+    assert found.min() > 150
+
+
 def test_the_policy_is_the_paper_s():
     assert len(POLICY) == 25
     assert POLICY[0] == [("Posterize", 0.4, 8), ("Rotate", 0.6, 9)]

@@ -62,7 +62,7 @@ def test_cutting_leaves_what_lies_inside(seed):
         # Pixels along the border differ: those of lines that join what fell apart, and of rounding.
         inner = (slice(82, 168), slice(82, 178))
         assert np.mean(inside[inner] != left[inner]) < 0.01
-    assert cut.clip((0, 0), (100, 90)) is cut.clip((-1, -1), (101, 91)) or len(cut) == 3
+    assert cut.clip((0, 0), (100, 90)) is cut  # nothing is left to cut
 
 
 def test_each_polygon_has_a_window_of_its_own():

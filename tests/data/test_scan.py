@@ -70,7 +70,7 @@ def test_a_bad_image_or_label_is_left_out_and_named(tmp_path):
     assert labels.offsets.tolist() == [0, 1, 2]
     message = "\n".join(labels.problems)
     for words in (
-        "word.txt:2: 'five' is no number", "pixel.txt:1: the coordinate 12 is outside", "columns.txt:1: 4 columns",
+        "word.txt:2: 'five' is not a number", "pixel.txt:1: the coordinate 12 is outside", "columns.txt:1: 4 columns",
         "double.txt:2: a duplicate of an earlier row; the row is dropped", "double.txt:3: the box has no area",
         "tiny.png: 40x4 pixels",
         "empty.jpg: the file is empty", "text.jpg: cannot be decoded", "cut.jpg: the JPEG is cut off",

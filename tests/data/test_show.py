@@ -175,7 +175,7 @@ def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
         ({"out": "s.gif"}, "must end in .jpg or .png"),
         ({"out": "toy.jpg"}, "this is a folder"),
         ({"overrides": {"mosaik": 1}}, "did you mean 'mosaic'"),
-        ({"overrides": {"epochs": 1}}, "epochs is no key of the augmentation"),
+        ({"overrides": {"epochs": 1}}, "epochs is not an augmentation key"),
         ({"overrides": {"degrees": 200.0}}, "degrees=200 is out of range"),
         ({"overrides": {"scale": "n"}}, "scale=n must be a number"),
     ],

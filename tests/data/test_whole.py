@@ -127,6 +127,8 @@ def test_the_file_of_the_whole_image_counts(tmp_path, tiles):
         ("0 1 1 2 1 2 2 1 nan 0\n", ":1: a row has"),
         ("3 1 1 2 1 2 2 1 2 0\n", ":1: class 3 is none of 0 to 2"),
         ("0 1 1 2 1 2 2 1 2 0\n-1 1 1 2 1 2 2 1 2 0\n", ":2: class -1 is none"),
+        ("0 1 1 2 1 2 2 1 2 0\n\n\n \n-1 1 1 2 1 2 2 1 2 0\n", ":5: class -1 is none"),
+        ("\n0 1 2 3\n", r"P1\.txt:2: a row has"),
         ("0.5 1 1 2 1 2 2 1 2 0\n", "class 0.5 is none"),
         (b"\xff", "not UTF-8"),
     ],

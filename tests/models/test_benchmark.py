@@ -21,7 +21,7 @@ from ultralytics.engine.formats.torchscript import TorchScriptBackend
 from ultralytics.models.yolo import benchmark as bench
 from ultralytics.models.yolo import turns
 from ultralytics.models.yolo.run import benchmark as reference_benchmark
-from ultralytics.models.yolo.turns import STAGES, Contestant, grouped
+from ultralytics.models.yolo.turns import STAGES, OpenFile, grouped
 from ultralytics.utils.errors import ConfigError, DatasetError, ExportError
 from ultralytics.utils.memory import release_memory
 from ultralytics.utils.processes import memory_held
@@ -36,10 +36,10 @@ def yolo(tmp_path):
 
 
 class Here:
-    """A lane without a process."""
+    """Stands for the process of a row."""
 
     def __init__(self, setup, folder):
-        self.made = Contestant(setup)
+        self.made = OpenFile(setup)
         self.facts = self.made.facts()
 
     def ask(self, line):
@@ -51,7 +51,7 @@ class Here:
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(bench, "Lane", Here)
+    monkeypatch.setattr(bench, "RowProcess", Here)
     monkeypatch.setattr(bench, "DRAWN", 2)
     monkeypatch.setattr(bench, "NOISE", 2)
 
@@ -78,8 +78,8 @@ def test_a_batch_holds_images_of_one_shape_and_is_full():
 
 def test_rows_take_turns_and_one_that_fails_says_why(yolo, here, tmp_path, monkeypatch):
     order = []
-    turn = Contestant.turn
-    monkeypatch.setattr(Contestant, "turn", lambda self: order.append(id(self)) or turn(self))
+    turn = OpenFile.turn
+    monkeypatch.setattr(OpenFile, "turn", lambda self: order.append(id(self)) or turn(self))
     out = tmp_path / "found.json"
     found = yolo.benchmark(formats=["torchscript"], out=out, conf=0.0, max_det=5, batch=2, **SMALL)
     first, second = found["rows"]
@@ -137,7 +137,7 @@ def test_a_row_says_where_its_runtime_computes(net, device, monkeypatch):
     monkeypatch.setattr(turns, "device_name", lambda device: f"name of {device}")
     monkeypatch.setattr(turns, "precision", lambda net: "fp32")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**21)
-    made = object.__new__(Contestant)
+    made = object.__new__(OpenFile)
     made.predictor, made.groups, made.before, made.device = SimpleNamespace(model=net, frame=(64, 64)), [], 1.0, GPU
     net.fixed = None
     facts = made.facts()
@@ -177,8 +177,10 @@ def test_what_cannot_be_asked_for_is_one_line(yolo, tmp_path):
         yolo.benchmark(formats=["onnnx"], **SMALL)
     with pytest.raises(ConfigError, match="dynamic=True"):
         yolo.benchmark(rect=True, formats=["torchscript"], **SMALL)
+    with pytest.raises(ConfigError, match="this is a folder"):
+        yolo.benchmark(formats=["torchscript"], out=tmp_path, **SMALL)
     with pytest.raises(DatasetError):
-        Contestant({"threads": 1, "plugins": None, "device": "cpu", "images": [str(tmp_path / "gone.png")]})
+        OpenFile({"threads": 1, "plugins": None, "device": "cpu", "images": [str(tmp_path / "gone.png")]})
 
 
 def test_the_references_function_is_there(yolo, here):
@@ -238,9 +240,9 @@ def test_a_file_that_ends_its_process_costs_its_own_row(tmp_path):
     setup = {"threads": 1, "plugins": None, "device": "cpu", "images": [], "imgsz": 64, "half": False, "conf": 0.25}
     setup |= {"iou": 0.7, "max_det": 300, "task": "detect", "rect": False, "batch": 1, "file": str(broken)}
     with pytest.raises(ExportError, match="cannot be opened"):
-        bench.Lane(setup, tmp_path)
+        bench.RowProcess(setup, tmp_path)
     crash = tmp_path / "crash.py"
     for ending, message in (("os._exit(3)", "ended with code 3"), ("os.kill(os.getpid(), 9)", "ended by SIGKILL")):
         crash.write_text(f"import os\n{ending}\n", encoding="utf-8")
         with pytest.raises(ExportError, match=message):
-            bench.Lane({**setup, "plugins": [str(crash)]}, tmp_path)
+            bench.RowProcess({**setup, "plugins": [str(crash)]}, tmp_path)

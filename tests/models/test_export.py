@@ -15,6 +15,7 @@ from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.models.yolo.export import KNOWN, export_weights
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import UserError
 
 NET = """
 nc: 3
@@ -135,12 +136,35 @@ def test_what_cannot_go_is_one_line(weights, tmp_path, tiny, capsys):
     out = f"out={tmp_path / 'x.pt'}"
     assert "row 10 (FocusedLinearAttention)" in message(f"model={tmp_path / 'fla.pt'}", out)
     assert "format=onnx is not offered" in message(f"model={weights}", out, "format=onnx")
-    assert "no weights file (give it the ending .pt)" in message(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
-    assert "already exists (overwrite=True" in message(f"model={weights}", f"out={weights}")
+    assert "is not a weights file (give it the ending .pt)" in message(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
+    assert "already exists (give another out=, or overwrite=True" in message(f"model={weights}", f"out={weights}")
+    (tmp_path / "file").touch()
+    assert "choose another out=" in message(f"model={weights}", f"out={tmp_path / 'file' / 'x.pt'}")
     assert "out is missing" in message(f"model={weights}")
     assert not (tmp_path / "x.pt").exists()
     assert main(["export-weights", f"model={weights}", out, "format=ultralytics"]) == 0
     assert (tmp_path / "x.pt").stat().st_size > 10_000
+
+
+def test_a_full_disk_names_the_option_that_was_given(weights, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ultralytics.utils.files.os.fsync", full)
+    out = tmp_path / "out"
+    assert main(["export-weights", f"model={weights}", f"out={out / 'x.pt'}"]) == 2
+    assert "choose another out=" in capsys.readouterr().err
+    with pytest.raises(UserError, match="choose another filename="):
+        YOLO(str(weights)).save(out / "y.pt")
+    assert main(["save-adapter", f"model={weights}", f"out={out / 'z.pt'}", "rows=[4]"]) == 2
+    assert "choose another out=" in capsys.readouterr().err
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("rows", ["abc", "1.5", "[]", "[a]", "true", "[4,true]"])
+def test_what_are_not_row_numbers_is_said(rows, tmp_path, capsys):
+    assert main(["save-adapter", "model=gone.pt", f"out={tmp_path / 'z.pt'}", f"rows={rows}"]) == 2
+    assert "must be row numbers (such as rows=[10,16])" in capsys.readouterr().err
 
 
 SCRIPT = """

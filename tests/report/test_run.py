@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,7 +247,7 @@ def test_the_page_has_a_bound_on_images(tmp_path):
     assert "4 images left out" in page.text
 
 
-def test_the_command_writes_the_page_and_names_mistakes(tmp_path, capsys):
+def test_the_command_writes_the_page_and_names_mistakes(tmp_path, capsys, monkeypatch):
     folder = write_run(tmp_path / "runs" / "r")
     assert main(["report", str(folder), "--quiet"]) == 0
     assert (folder / "report.html").is_file()
@@ -269,6 +270,11 @@ def test_the_command_writes_the_page_and_names_mistakes(tmp_path, capsys):
     (folder / "weights").mkdir()
     (folder / "weights" / "best.pt").write_bytes(b"")
     assert find_folder(folder / "weights" / "best.pt") == folder
+    monkeypatch.chdir(tmp_path)
+    Path("afile").touch()
+    capsys.readouterr()
+    assert main(["report", "afile"]) == 2
+    assert capsys.readouterr().err.startswith("error: afile: no run and no study lies in its folder (train, val")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):

@@ -192,6 +192,16 @@ def test_files_and_folders_are_compared(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"there are no \.txt files"):
         evaluate_files(tmp_path / "empty", tmp_path / "empty")
+    for text in ("", "1,1,0,0,9,9,0\n"):  # no box, and one that does not count
+        (tmp_path / "none.txt").write_text(text)
+        assert main(["track-eval", f"gt={tmp_path / 'none.txt'}", f"found={tmp_path / 'found' / 'a.txt'}"]) == 2
+        assert "none.txt: the ground truth has no box that counts" in capsys.readouterr().err
+    (tmp_path / "found" / "b.txt").touch()  # tracks may be empty
+    (tmp_path / "gt" / "b.txt").write_text("")  # and so may one video of several
+    assert evaluate_files(tmp_path / "gt", tmp_path / "found")["all"]["boxes"] == 1
+    (tmp_path / "gt" / "a" / "gt" / "gt.txt").write_text("")
+    with pytest.raises(UserError, match="the ground truth has no box that counts"):
+        evaluate_files(tmp_path / "gt", tmp_path / "found")
     assert main(["track-eval", "gt=gone.txt", f"found={tmp_path / 'found' / 'a.txt'}"]) == 2
     assert main(["track-eval", "gt=gone.txt"]) == 2
     assert "no tracks given" in capsys.readouterr().err

@@ -13,7 +13,15 @@ import torch
 from tests.conftest import CLONE
 from ultralytics.utils import processes
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.processes import WORKER, doing, importable_main, leave_unguarded, spare_handles, unguarded_line
+from ultralytics.utils.processes import (
+    WORKER,
+    doing,
+    importable_main,
+    leave_unguarded,
+    signal_name,
+    spare_handles,
+    unguarded_line,
+)
 
 orphans = pytest.mark.skipif(os.name != "posix", reason="orphans keep their parent's number")
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -190,3 +198,8 @@ if __name__ == "__main__":
     run.wait()
     assert run.stdout.read() == ""  # an end: the child, which has the other end of the pipe, is gone
     run.stdout.close()
+
+
+def test_a_signal_without_a_name_has_its_number():
+    assert signal_name(signal.SIGTERM) == "SIGTERM"
+    assert signal_name(40) == "signal 40"  # one of Linux's real-time signals

@@ -182,7 +182,7 @@ def _read_paths(
             kind = "a folder" if key == "path" else "a folder of images, or a list of them"
             report(DatasetError(f"the key {key!r} must be {kind}", where))
         elif any("\0" in entry or not _is_path(entry) for entry in entries):
-            raise DatasetError(f"the key {key!r} holds a zero byte, or what is no text", where, "give a folder")
+            raise DatasetError(f"the key {key!r} holds a zero byte, or what is not text", where, "give a folder")
     return paths
 
 

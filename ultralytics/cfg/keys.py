@@ -254,8 +254,8 @@ class Config:  # size: every key of a run, each declared once
         TVP,
         none="auto",
     )
-    crop_fraction: Fraction = knob(
-        1.0, "classify: part of the resized image's shorter side that val and predict look at", TVP, positive=True
+    crop_fraction: float = knob(
+        1.0, "classify: part of the resized image's shorter side that val and predict look at", TVP, low=0.001, high=1
     )
     font: str | None = knob(
         None, "for class names: a font file, or an installed one's name; auto: one that has the letters", none="auto"
@@ -423,6 +423,14 @@ class Config:  # size: every key of a run, each declared once
             value, self.pair = _side_and_pair(value, source)
         setattr(self, key, KNOBS[key].checked(value, file_of(source)))
         self.sources[key] = source
+
+    def is_default(self, key: str) -> bool:
+        """Return True if nothing has given a key a value."""
+        return self.sources.get(key, "default") == "default"
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """Return the keys that were given a value, but for some, and their values."""
+        return {k: getattr(self, k) for k in self.sources if not self.is_default(k) and k not in without}
 
     def to_dict(self) -> dict[str, Any]:
         """Return keys and values, as plain data."""

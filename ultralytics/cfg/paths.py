@@ -97,7 +97,7 @@ _DATA_KEYS = re.compile(rb"^(train|val|test|names)[ \t]*:", re.MULTILINE)
 
 def _is_data(file: Path) -> bool:
     """Return True if a YAML looks like that of a dataset."""
-    if not file.is_file():  # to open a pipe would wait for ever
+    if not file.is_file():  # to open a pipe would wait forever
         return False
     try:
         with open(file, "rb") as opened:

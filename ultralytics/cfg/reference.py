@@ -177,7 +177,7 @@ def check_cfg(cfg: dict[str, Any], hard: bool = True) -> None:
 
 
 def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseException | None = None) -> None:
-    """Refuse keys of `custom` that `base` has not.
+    """Refuse keys of `custom` that `base` does not have.
 
     Raises:
         ConfigError: naming the nearest.

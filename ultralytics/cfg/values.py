@@ -14,6 +14,12 @@ from ultralytics.utils.errors import ConfigError
 LOGGER_NAMES = ("tensorboard", "wandb", "mlflow", "csv")  # as `engine.loggers.table.LOGGERS`
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+# Of a tune: how many trials, how their settings are chosen, what they are compared by (of those that the task has), and
+# the keys of a training that it sets itself.
+TRIALS = 30
+SAMPLERS = ("tpe", "random")
+METRICS = ("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5")
+SET_BY_TUNE = ("project", "name", "exist_ok", "resume", "mode", "task", "save", "val")
 WHOLE_NUMBERS = "an integer of 0 or more, or a list of them"
 
 

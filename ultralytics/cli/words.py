@@ -105,7 +105,7 @@ def _no_pair(command: type[Command], word: str, key: str) -> ConfigError:
     if key in known:
         return ConfigError(f"{key} needs a value", hint=f"{key}=VALUE")
     hint = nearest(key, known) or f"`{PROGRAM} {command.name} --help` lists the keys"
-    return ConfigError(f"{word!r} is no key=value", hint=hint)
+    return ConfigError(f"{word!r} is not a key=value pair", hint=hint)
 
 
 # What a word of one option is made of.

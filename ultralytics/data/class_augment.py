@@ -20,6 +20,7 @@ from ultralytics.utils.types import UInt8Array
 Rng = np.random.Generator
 BILINEAR = Image.Resampling.BILINEAR
 TRIES = 10  # for a rectangle that lies within the image
+LARGEST = 1 << 25  # pixels that are resized as a whole, as the reference does
 LONGEST = 32  # times the side: what is longer is cut before it is resized
 RATIO, ERASED, ERASED_RATIO = (3 / 4, 4 / 3), (0.02, 0.33), (0.3, 3.3)  # of crops and of erased rectangles
 
@@ -44,9 +45,13 @@ def resized_crop(image: UInt8Array, size: tuple[int, int], crop_fraction: float 
         longer = int(height * long / short)
         wide = pil.width >= pil.height
         width, height = (longer, height) if wide else (height, longer)
+    top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
+    if width * height > LARGEST:  # what is cut out alone is resized
+        x, y = pil.width / width, pil.height / height
+        box = (left * x, top * y, (left + size[1]) * x, (top + size[0]) * y)
+        return np.asarray(pil.resize((size[1], size[0]), BILINEAR, box))
     if pil.size != (width, height):
         pil = pil.resize((width, height), BILINEAR)
-    top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
     return np.asarray(pil)[top : top + size[0], left : left + size[1]]
 
 

@@ -252,7 +252,7 @@ def judge_areas(path: str | None, labels: Judged) -> tuple[Float64Array | None, 
         if word == "-":
             continue
         if not is_number(word) or not 0 < float(word) < math.inf:
-            what = f"{word!r} is no area, a number above 0 or -; the file is not used"
+            what = f"{word!r} is not an area, a number above 0 or -; the file is not used"
             return None, [Problem(number, "number", what, False)]
         areas[i] = float(word)
     return (areas if (areas > 0).any() else None), []
@@ -283,9 +283,9 @@ def _read_numbers(words: list[str], line: int) -> tuple[float, list[float]] | Pr
         cls, *values = map(float, words)
     except ValueError:
         bad = next(w for w in words if not is_number(w))
-        return Problem(line, "number", f"{bad!r} is no number", True)
+        return Problem(line, "number", f"{bad!r} is not a number", True)
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
-        return Problem(line, "class", f"the class id {words[0]} is no integer of 0 or more", True)
+        return Problem(line, "class", f"the class id {words[0]} must be an integer of 0 or more", True)
     return cls, values
 
 

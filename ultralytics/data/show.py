@@ -25,6 +25,7 @@ from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch, Sample, SampleKey
 
@@ -100,7 +101,7 @@ def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]
         if key not in KNOBS:
             raise unknown_key(key)
         if key not in (*AUGMENTATION, *TILE_KEYS):
-            raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
+            raise ConfigError(f"{key} is not an augmentation key", hint=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
 
@@ -160,8 +161,4 @@ def _checked_place(out: str | Path, overwrite: bool) -> Path:
         raise ConfigError(
             "out is an image, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
         )
-    if file.is_dir():
-        raise ConfigError("this is a folder", str(file), "give the name of an image in it")
-    if file.exists() and not overwrite:
-        raise ConfigError("the file already exists", str(file), "give another out=, or overwrite=True")
-    return file
+    return target_file(file, overwrite, "an image", needs_folder=False)

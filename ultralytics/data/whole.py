@@ -195,11 +195,12 @@ def _read_whole(file: str | None, nc: int) -> Objects | None:
     if file is None or not os.path.lexists(file):
         return None
     try:
-        lines = [line.split() for line in read_text(Path(file), UserError).splitlines() if line.strip()]
+        text = read_text(Path(file), UserError)
     except UserError as e:
         LOGGER.warning("%s; the objects are taken from the tiles", e)
         return None
-    for number, words in enumerate(lines, 1):
+    lines = {number: line.split() for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    for number, words in lines.items():
         if len(words) != COLUMNS or not all(is_number(w) and math.isfinite(float(w)) for w in words):
             LOGGER.warning(
                 "%s:%d: a row has a class, 4 corners and a 0 or 1; the objects are taken from the tiles", file, number
@@ -209,7 +210,7 @@ def _read_whole(file: str | None, nc: int) -> Objects | None:
             what = "%s:%d: class %.80s is none of 0 to %d; the objects are taken from the tiles"
             LOGGER.warning(what, file, number, words[0], nc - 1)
             return None
-    rows = np.array(lines, np.float64).reshape(-1, COLUMNS)
+    rows = np.array(list(lines.values()), np.float64).reshape(-1, COLUMNS)
     return Objects(
         list(rows[:, 1:9].reshape(-1, 4, 2)), rows[:, 0], np.where(rows[:, 9] > 0, DIFFICULT, 0).astype(np.int64)
     )

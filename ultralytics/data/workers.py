@@ -32,7 +32,16 @@ from torch import Tensor
 from ultralytics.data.handover import Memory, Patient, brief, plain_room, taken
 from ultralytics.utils.errors import LostWorkerError, UserError
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.processes import GUARD, UNGUARDED, WORKER, doing, importable_main, leave_with, unguarded_line
+from ultralytics.utils.processes import (
+    GUARD,
+    UNGUARDED,
+    WORKER,
+    doing,
+    importable_main,
+    leave_with,
+    signal_name,
+    unguarded_line,
+)
 from ultralytics.utils.types import Batch
 
 Room = Callable[[int], Tensor]  # bytes → a uint8 tensor of so many, to put the images of a batch in
@@ -336,11 +345,7 @@ def _end(workers: list[_Worker], owner: int) -> None:
 def _how_ended(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was ended by {name}"
+    return f"was ended by {signal_name(-code)}"
 
 
 def _hint(code: int | None) -> str:
@@ -355,7 +360,7 @@ def _hint(code: int | None) -> str:
 class _First:
     """What a worker is started with, unless it is forked.
 
-    Python writes that into a pipe of which it holds both ends: with more than the pipe takes, it waits for ever for a
+    Python writes that into a pipe of which it holds both ends: with more than the pipe takes, it waits forever for a
     process that ended before it read. So only open files go that way, and the rest by our pipe, which ends with the
     worker.
     """
@@ -377,7 +382,7 @@ def _work(connection: Connection, first: _First, run: int, served: bool) -> None
         run: process id.
         served: a fork server stands between.
     """
-    # A run that is killed before the pipe's other end is closed everywhere would leave this process waiting for ever.
+    # A run that is killed before the pipe's other end is closed everywhere would leave this process waiting forever.
     leave_with(run, ALONE, served=served)
     # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

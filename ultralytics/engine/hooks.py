@@ -136,7 +136,7 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
         choice = choose_optimizer(name, lr, momentum, classes, int(iterations))
         if name == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
-                if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:
+                if not args.is_default(key) and getattr(args, key) != value:
                     LOGGER.warning("%s=%s is not used: optimizer=auto sets it to %s", key, getattr(args, key), value)
                 args.set(key, value, "auto")
         settle_rates(args, choice.name, self.new_tensors)

@@ -82,7 +82,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         _callbacks: Mapping[str, list[Callback]] | None = None,
     ) -> None:
         self.args = keys_of(cfg, overrides, "predict")
-        if self.args is not overrides and self.args.sources.get("batch", "default") == "default":
+        if self.args is not overrides and self.args.is_default("batch"):
             self.args.set("batch", MODE_DEFAULTS["predict"]["batch"], "predict default")
         self.callbacks = Callbacks.of(_callbacks)
         self.args.font = checked_font(self.args.font)

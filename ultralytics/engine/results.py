@@ -94,7 +94,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
 
     def __getitem__(self, index: Any) -> Results:
         if self.probs is not None:
-            raise TypeError("the classes of one image are no rows: result.probs.data[i]")
+            raise TypeError("a classification result cannot be indexed: result.probs.data[i]")
         return self._each(lambda part: part[index])
 
     @property
@@ -316,7 +316,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         return label_rows(found.cls, places, found.conf if save_conf else None, found.id)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
-        """Write every box as a image, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
+        """Write every box as an image, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
         stem = Path(file_name).name.removesuffix(".jpg")
         for folder, image in self.crops():
             imwrite(free_path(Path(save_dir) / folder / f"{stem}.jpg"), image)
@@ -410,7 +410,7 @@ def _not_source(filename: str | Path, source: str) -> Path:
     """Return a name to write to.
 
     Raises:
-        UserError: it is the file that was predicted on, by whatever link.
+        UserError: it is the file that was predicted on, also through a link.
     """
     target = Path(filename)
     if target.exists() and os.path.exists(source) and target.samefile(source):

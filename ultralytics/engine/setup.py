@@ -99,7 +99,7 @@ def setup_network(run: Hooks, step: TrainStep, resumption: Resumption | None) ->
     run.stride = max(int(run.model.stride.max()), 32)
     imgsz = math.ceil(args.imgsz / run.stride) * run.stride
     if imgsz != args.imgsz:
-        LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, run.stride, imgsz)
+        LOGGER.warning("imgsz=%d is not a multiple of the stride %d: using %d", args.imgsz, run.stride, imgsz)
         args.set("imgsz", imgsz, "auto")
     if args.checkpoint_rows is not None:
         checkpoint_rows(run, step)

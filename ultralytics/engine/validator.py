@@ -228,7 +228,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         """Find the dataset, whose classes must be the model's; where they bear other names, say so.
 
         Raises:
-            UserError: it is not there, or has classes that the model has not.
+            UserError: it is not there, or has classes that the model does not have.
         """
         args = self.args
         if not args.data:
@@ -248,7 +248,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         for i, name in data.names.items():
             known = net.names.get(i, str(i))
             if known not in (name, str(i)) and not args.single_cls:
-                text = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
+                text = "%s: class %d is %r there and %r in the weights (classes: %d and %d)"
                 LOGGER.warning(text, args.data, i, name, known, len(data.names), len(net.names))
                 break
         return data
@@ -263,7 +263,6 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         criterion: Criterion | None = None,
         plots: bool = False,
         autocast: torch.dtype | None = None,
-        desc: str = "",
     ) -> Any:
         """Evaluate a model on the loader; it is copied and fused, not changed.
 
@@ -272,7 +271,6 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             criterion: also compute the mean validation loss.
             plots: keep what `draw` needs.
             autocast: precision of the forward pass on a GPU; None for the weights' own.
-            desc: the head of the table.
 
         Returns:
             The metrics: what the first evaluator gives.
@@ -286,7 +284,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         watch = {stage: Stopwatch(net.device) for stage in STAGES}
         total = len(self.dataloader)
         numbers = getattr(self.dataloader, "numbers", range(total))
-        bar = progress(self.dataloader, desc=desc or self.get_desc(), label="Validating", total=total)
+        bar = progress(self.dataloader, desc=self.get_desc(), label="Validating", total=total)
         pace.rest()
         for number, batch in zip(numbers, bar, strict=True):
             pace.arrived()

@@ -229,12 +229,12 @@ def _replace_activation(model: nn.Module, name: str) -> None:
     if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise ModelError(f"activation {name!r} is not of the form nn.Name() or nn.Name(number)")
     if cls is not nn.Identity and cls.__module__ != nn.SiLU.__module__:
-        raise ModelError(f"activation {name!r} is no activation")
+        raise ModelError(f"activation {name!r} is not an activation")
     try:
         act = cls(float(match[2])) if match[2] else cls()
         act(torch.zeros(1, 8, 2, 2))
     except Exception:
-        raise ModelError(f"activation {name!r} is no activation: it cannot be applied to a map") from None
+        raise ModelError(f"activation {name!r} is not an activation: it cannot be applied to a map") from None
     for module in model.modules():
         if isinstance(module, Conv) and module.act is Conv.default_act:
             module.act = act

@@ -56,11 +56,6 @@ def tag(name: str, /, *content: object, **attributes: object) -> Html:
     return Html(opened if name in VOID else f"{opened}{join(content)}</{name}>")
 
 
-def paragraphs(lines: Iterable[object]) -> Html:
-    """Return a paragraph for each line."""
-    return join(tag("p", line) for line in lines)
-
-
 def items(lines: Sequence[object], **attributes: object) -> Html:
     """Return a list; nothing where it is empty."""
     return tag("ul", *(tag("li", line) for line in lines), **attributes) if lines else Html()

@@ -30,7 +30,7 @@ def find_folder(name: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = user_path(name)
+    given = path = user_path(name)
     if path.is_file():
         path = path.parent.parent if path.parent.name == "weights" else path.parent
     if not path.is_dir():
@@ -38,7 +38,8 @@ def find_folder(name: str | Path) -> Path:
     if not (is_run(path) or study_of(path)):
         inner = sorted((f for f in path.iterdir() if f.is_dir() and (is_run(f) or study_of(f))), key=_changed_at)
         hint = f"one of the runs in it, such as {inner[-1]}" if inner else "train, val and study make such folders"
-        raise ConfigError("no run and no study lies in it", str(path), hint)
+        what = "it" if path == given else "its folder"
+        raise ConfigError(f"no run and no study lies in {what}", str(given), hint)
     return path
 
 

@@ -202,7 +202,7 @@ def _read_validation(run: RunFolder, folder: Path, name: str) -> Validation | No
     for file, key in ((METRICS, "metrics"), (CURVES_FILE, "curves")):
         if (folder / file).is_file():
             try:
-                setattr(found, key, read_json(folder / file, ConfigError, "it is no mapping", ""))
+                setattr(found, key, read_json(folder / file, ConfigError, "it is not a mapping", ""))
             except UserError as e:
                 run.missing.append(f"{where}{file}: {e.what}")
     if (folder / "seen.npz").is_file():
@@ -221,7 +221,7 @@ def _read_origin(run: RunFolder) -> None:
             continue
         try:
             if file.suffix == ".json":
-                run.record = read_json(file, ConfigError, "it is no mapping", "")
+                run.record = read_json(file, ConfigError, "it is not a mapping", "")
             else:
                 run.record = readable(load_checkpoint(file).state.get("provenance"))
         except UserError as e:

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:  # format: the name of the base class
-        """Requests are no news."""
+        """Do not log requests."""
 
 
 def open_server(run: str | Path, port: int = PORT, images: float = ROOM) -> ThreadingHTTPServer:

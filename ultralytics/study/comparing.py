@@ -109,9 +109,9 @@ def compare_runs(
             write_record(place, record)
         records.append(record)
     names = {r.folder for r in records}
-    strangers = [f.parent for f in folder.glob(f"*/{RECORD}") if f.parent.name not in names]
-    if strangers:
-        raise ConfigError("the folder contains a run that is not compared", str(strangers[0]), "choose another out=")
+    other_runs = [f.parent for f in folder.glob(f"*/{RECORD}") if f.parent.name not in names]
+    if other_runs:
+        raise ConfigError("the folder contains a run that is not compared", str(other_runs[0]), "choose another out=")
     plan = {"arms": {a: {} for a in dict.fromkeys(arms)}, "control": chosen}
     write_json(folder / STUDY, {"study": plan, COMPARED: True}, key="out")
     timing.measure(folder, records, {a: r.weights for a, r in reversed(list(zip(arms, found, strict=True)))})

@@ -74,7 +74,7 @@ def measure(out: Path, records: Sequence[RunRecord], weights: Mapping[str, Path]
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         write_json(out / FILE, latency({a: load_trained(f)[0] for a, f in files.items()}, imgsz, device), key="out")
     except (UserError, OSError, RuntimeError) as e:
-        LOGGER.warning("WARNING: latency is not measured: %s", e)
+        LOGGER.warning("latency is not measured: %s", e)
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:

@@ -87,7 +87,7 @@ class Study:
         for keys in self.arms.values():
             if "cfg" in keys:
                 for recipe in (keys["cfg"], self.base.get("cfg")):
-                    found |= {k for k, s in get_cfg(recipe).sources.items() if s != "default"}
+                    found |= set(get_cfg(recipe).given())
         return found | ({"model_scale"} if "scale" in found else set())
 
     def run(self, arm: str, seed: int) -> Run:
@@ -95,8 +95,7 @@ class Study:
         found = self.tuned.get(arm, {}).get("values", {})
         keys = {"plots": False, **self.base, **self.arms[arm], **found, "seed": seed}
         config = get_cfg(keys.pop("cfg", None), keys, str(self.file))
-        given = {k: getattr(config, k) for k, s in config.sources.items() if s != "default"}
-        return Run(arm, seed, {k: v for k, v in given.items() if k not in ("mode", "task")}, self.test)
+        return Run(arm, seed, config.given("mode", "task"), self.test)
 
     def runs(self) -> list[Run]:
         """All runs, in an order of which every beginning holds about as many of each arm: seed by seed, and the arm

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ultralytics.cfg.config import KNOBS
 from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import PACKAGE
 from ultralytics.engine.run.folder import RunLock
@@ -29,6 +30,7 @@ from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.processes import signal_name
 from ultralytics.utils.text import counted, duration
 
 LOCK = ".study.lock"
@@ -170,7 +172,7 @@ class Pool:
         if device is not None:
             keys["device"] = device
         elif self._slots > 1:
-            keys["workers"] = min(int(keys.get("workers", 8)), max(cores() // self._slots, 1))
+            keys["workers"] = min(int(keys.get("workers", KNOBS["workers"].default)), max(cores() // self._slots, 1))
         try:
             (folder / RECORD).unlink(missing_ok=True)
             begun = (folder / "args.yaml").is_file()
@@ -250,7 +252,7 @@ def _exit_reason(code: int) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
         return f"its process was killed (no memory left?); {LOG} holds what it said"
     if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}; {LOG} holds what it said"
+        return f"its process was ended by {signal_name(-code)}; {LOG} holds what it said"
     return f"its process ended with exit code {code}; {LOG} holds what it said"
 
 

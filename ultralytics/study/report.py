@@ -180,6 +180,6 @@ def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
                     file, ConfigError, "there is no record in the file", "left out of the report"
                 )
             except ConfigError as e:
-                LOGGER.warning("WARNING: %s", e)
+                LOGGER.warning("%s", e)
     mine = {"versions": versions(), "code": code_digest(), "device": device_name(torch.device("cpu"))}
     return {"command": f"python -m ultralytics study report {out.name}", "report": mine, "runs": runs}

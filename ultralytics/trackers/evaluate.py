@@ -91,7 +91,9 @@ def evaluate_files(gt: Path, found: Path, iou: float = 0.5) -> dict[str, dict[st
         DatasetError: a file cannot be used.
     """
     if not found.is_dir() and not gt.is_dir():
-        return {found.stem: evaluate_tracks(read_mot(gt, truth=True), read_mot(found), iou)}
+        pair = read_mot(gt, truth=True), read_mot(found)
+        _check_truth([pair[0]], gt)
+        return {found.stem: evaluate_tracks(*pair, iou)}
     if not found.is_dir() or not gt.is_dir():
         what = "gt and found must both be files, or both folders"
         raise DatasetError(what, str(gt if gt.is_dir() else found), "give the file in it")
@@ -102,10 +104,16 @@ def evaluate_files(gt: Path, found: Path, iou: float = 0.5) -> dict[str, dict[st
     if not truths:
         raise DatasetError("there are no .txt files in it", str(gt), "NAME.txt, or NAME/gt/gt.txt")
     pairs = {name: (read_mot(file, truth=True), read_mot(founds[name])) for name, file in truths.items()}
+    _check_truth([truth for truth, _ in pairs.values()], gt)
     result = {name: evaluate_tracks(*pair, iou) for name, pair in pairs.items()}
     if len(pairs) > 1:
         result["all"] = evaluate_tracks(*joined(*zip(*pairs.values(), strict=True)), iou)
     return result
+
+
+def _check_truth(truths: Sequence[MotFile], gt: Path) -> None:
+    if not any((truth.roles == COUNTS).any() for truth in truths):
+        raise DatasetError("the ground truth has no box that counts", str(gt), "is it the right file?")
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -56,10 +56,8 @@ def numerical_rank(values: Tensor, tokens: int) -> Tensor:
     return (values > tokens * torch.finfo(values.dtype).eps * values[..., :1]).sum(-1)
 
 
-def square_shares(
-    gradient: Float64Array, centre: tuple[float, float], parts: Sequence[float] = PARTS
-) -> tuple[Float64Array, Float64Array]:
-    """Return the smallest squares around a centre that hold parts of a gradient's sum.
+def square_shares(gradient: Float64Array, centre: tuple[float, float]) -> tuple[Float64Array, Float64Array]:
+    """Return the smallest squares around a centre that hold the PARTS of a gradient's sum.
 
     Args:
         gradient: (H, W), 0 or more; centre: (y, x), pixels, whole numbers are centres of pixels.
@@ -71,11 +69,11 @@ def square_shares(
     height, width = gradient.shape
     total = float(gradient.sum())
     if not total > 0:
-        return np.full(len(parts), np.nan), np.full(len(parts), np.nan)
+        return np.full(len(PARTS), np.nan), np.full(len(PARTS), np.nan)
     y, x = np.abs(np.arange(height) - centre[0]), np.abs(np.arange(width) - centre[1])
     rings, ring = np.unique(np.maximum(y[:, None], x[None]), return_inverse=True)
     held = np.bincount(ring.ravel(), gradient.ravel()).cumsum() / total
     pixels = np.bincount(ring.ravel()).cumsum()
     # The last sum is 1 but for rounding.
-    found = np.minimum(np.searchsorted(held, np.asarray(parts) * (1 - 1e-12)), len(rings) - 1)
+    found = np.minimum(np.searchsorted(held, np.asarray(PARTS) * (1 - 1e-12)), len(rings) - 1)
     return 2 * rings[found] + 1, pixels[found] / gradient.size

@@ -46,7 +46,7 @@ def optional(plot: str | Path) -> Iterator[None]:
         yield
     except Exception as e:
         message = str(e) if isinstance(e, UserError) else f"{plot}: {reason(e)}"
-        LOGGER.warning("WARNING: not drawn: %s", message)
+        LOGGER.warning("not drawn: %s", message)
 
 
 def chart(pdf: bool = False, dpi: int = DPI) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:

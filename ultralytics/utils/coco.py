@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 def within(seen: Seen, classes: Collection[int]) -> Seen:
-    """Leave out detections of other classes, such as those that a network knows and a dataset has not. No figure
+    """Leave out detections of other classes, such as those that a network knows and a dataset does not have. No figure
     depends on them, but the library complains of each."""
     kept = np.flatnonzero(np.isin(seen.found[:, 5], list(classes)))
     if len(kept) == len(seen.found):

@@ -214,15 +214,15 @@ def _part_inside(boxes: Float64Array, polygons: Sequence[Float64Array]) -> Float
     return part
 
 
-def largest_pieces(
-    polygons: Sequence[Float64Array], boxes: Float64Array, tiles: Int64Array, least: float = 0.5
-) -> BoolArray:
+SAME_PIECE = 0.5  # part of a piece that another covers, from which on both are of one object
+
+
+def largest_pieces(polygons: Sequence[Float64Array], boxes: Float64Array, tiles: Int64Array) -> BoolArray:
     """Tell which pieces (m,) of objects, as tiles show them, are not part of a larger one of another tile.
 
     Args:
         polygons: m pieces (k, 2) of one class, in pixels of the whole image; boxes: (m, 5) the smallest around each.
         tiles: (m,) number of the tile of each.
-        least: part of a piece that another covers, from which on both are of one object.
     """
     shapes = padded(polygons)
     areas, kept = polygon_areas(shapes), np.ones(len(polygons), np.bool_)
@@ -230,9 +230,9 @@ def largest_pieces(
     rank[np.argsort(-areas, kind="stable")] = np.arange(len(areas))
     pairs: list[Int64Array] = [np.zeros((0, 2), np.int64)]
     for i, j, most in _meeting(boxes, shapes, areas):
-        smaller = (rank[i] < rank[j]) & (tiles[i] != tiles[j]) & (most >= least * areas[j])
+        smaller = (rank[i] < rank[j]) & (tiles[i] != tiles[j]) & (most >= SAME_PIECE * areas[j])
         i, j = i[smaller], j[smaller]
-        covered = shared_areas(boxes[i], shapes[j]) >= least * areas[j]
+        covered = shared_areas(boxes[i], shapes[j]) >= SAME_PIECE * areas[j]
         pairs.append(np.stack([i[covered], j[covered]], 1))
     for i, j in sorted(np.concatenate(pairs).tolist(), key=lambda pair: int(rank[pair[0]])):
         kept[j] &= not kept[i]

@@ -295,19 +295,19 @@ def _format_share(area: float) -> str:
     return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
 
+DECADES = 4  # powers of ten of a gradient that are distinguished
+
+
 @chart(pdf=True, dpi=PRINT_DPI)
 def plot_erf(
     fields: Sequence[Field],
     save_path: str | Path,
     notes: Sequence[str] = (),
-    names: Sequence[str] = (),
-    decades: float = 4,
 ) -> tuple[Figure, Path]:
     """Effective receptive fields, log-scaled, as .png and .pdf.
 
     Args:
-        fields: a panel each, two beside each other; notes: lines below;
-        names: texts, for the fonts; decades: powers of ten that are distinguished.
+        fields: a panel each, two beside each other; notes: lines below.
     """
     # What is before a block stands on the left, and what is after it on the right.
     paired = any(f.when == "before" for f in fields)
@@ -333,7 +333,7 @@ def plot_erf(
         with np.errstate(divide="ignore"):
             values = np.log10(gradient / top) if top > 0 else np.full(gradient.shape, -np.inf)
         h, w = gradient.shape
-        axes.imshow(values.clip(-decades, 0), cmap=COLOURS, vmin=-decades, vmax=0, extent=(0, w, h, 0), aspect="auto")
+        axes.imshow(values.clip(-DECADES, 0), cmap=COLOURS, vmin=-DECADES, vmax=0, extent=(0, w, h, 0), aspect="auto")
         for side in sides[np.isfinite(sides)]:
             near, far = np.array(centre) + 0.5 - side / 2, np.array(centre) + 0.5 + side / 2
             corners = (near[1], far[1], far[1], near[1], near[1]), (near[0], near[0], far[0], far[0], near[0])
@@ -348,7 +348,7 @@ def plot_erf(
         rows = "\n".join("  ".join(parts[i : i + 2]) for i in range(0, len(parts), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
         if column == 1 or k + 1 not in places:
-            ticks = range(-int(decades), 1)
+            ticks = range(-DECADES, 1)
             labels = [f"1e{t}" if t else "1" for t in ticks]
             _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0], ticks, labels)
     _write_lines(figure, notes, below)

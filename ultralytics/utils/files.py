@@ -37,13 +37,13 @@ def real_path(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def missing(kind: str, path: Path, hint: str = "", tried: str = "") -> MissingFileError:
+def missing(kind: str, path: Path, hint: str = "") -> MissingFileError:
     """Return the error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
         return MissingFileError(f"this is a folder, and a {kind} is a file", str(path.absolute()), hint)
     if path.exists():
         return MissingFileError(f"this is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
-    return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), hint)
+    return MissingFileError(f"no such {kind}", str(path.absolute()), hint)
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
@@ -63,7 +63,7 @@ def open_regular(path: str | Path) -> IO[bytes]:
 
 
 def read_bytes(path: str | Path, longest: int | None = None) -> bytes:
-    """The content of a regular file: as many bytes as its entry says, so what has no end (/proc) is not read for ever.
+    """The content of a regular file: as many bytes as its entry says, so what has no end (/proc) is not read forever.
 
     Args:
         longest: bytes it may have.

@@ -247,7 +247,7 @@ def _faces(letters: frozenset[str], font: str | None) -> tuple[Face, ...]:
 
 
 def _search(letters: frozenset[str], first: tuple[Face, ...]) -> tuple[Face, ...]:
-    """As few installed faces as have the letters that `first` has not."""
+    """As few installed faces as have the letters that `first` lacks."""
     known = _installed_faces()
     missing = set(letters) - _NOWHERE
     for face in first:
@@ -300,7 +300,7 @@ def _warn_once(line: str, key: str = "") -> None:
     """A warning, once in a process for each key."""
     if key not in _TOLD:
         _TOLD.add(key)
-        LOGGER.warning("WARNING: %s", line)
+        LOGGER.warning("%s", line)
 
 
 def reason(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class _Stream(ObjectWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Written is written."""
+        """Do nothing: output is not buffered."""
 
     def __eq__(self, other: object) -> bool:
         return self._wrapped is getattr(other, "_wrapped", other)
@@ -181,7 +181,7 @@ class Lines:
         """Set what a bar ends with; a line has no room for it."""
 
     def close(self) -> None:
-        """Nothing more to tell."""
+        """Do nothing."""
 
     def __enter__(self) -> Lines:
         return self

@@ -31,6 +31,14 @@ ENOUGH_HANDLES = 4096  # a soft limit on open files below this is raised, as far
 UNLIMITED = 2**31
 
 
+def signal_name(number: int) -> str:
+    """Return what a signal is called: "SIGKILL"; of one without a name, as most real-time signals are, "signal 40"."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def leave_with(parent: int, pause: float, last: Callable[[], object] = int, served: bool = False) -> None:
     """Watch from a thread, and end this process, with code 1, once the process `parent` is no longer its parent: a
     process that is killed can tell nobody. Where the system gives orphans no other parent (Windows), it never does.

@@ -57,8 +57,8 @@ def counted(n: int, noun: str) -> str:
     """Return a number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
     if n == 1:
         return f"1 {noun}"
-    hissing = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
-    return f"{n} {noun}{'es' if hissing else 's'}"
+    takes_es = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
+    return f"{n} {noun}{'es' if takes_es else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -186,10 +186,10 @@ def test_writing_through_a_link(tmp_path, folder):
 
 
 def test_names_that_contradict_each_other(tmp_path):
-    refuses(tmp_path, tar(tmp_path / "a.tar", add("a"), add("a/b")), "'a', which is no folder")
-    refuses(tmp_path, tar(tmp_path / "b.tar", add("a/b"), add("a")), "'a', which is no folder")
+    refuses(tmp_path, tar(tmp_path / "a.tar", add("a"), add("a/b")), "'a', which is not a folder")
+    refuses(tmp_path, tar(tmp_path / "b.tar", add("a/b"), add("a")), "'a', which is not a folder")
     refuses(tmp_path, tar(tmp_path / "c.tar", add("a"), add("a", kind=tarfile.DIRTYPE)), "there twice")
-    refuses(tmp_path, zipped(tmp_path / "d.zip", put("a"), put("a/b/c")), "'a', which is no folder")
+    refuses(tmp_path, zipped(tmp_path / "d.zip", put("a"), put("a/b/c")), "'a', which is not a folder")
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Q"], ids=str)

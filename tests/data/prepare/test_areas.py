@@ -137,10 +137,10 @@ def test_areas_follow_their_rows(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("1\nx\n", "'x' is no area"),
-        ("1\n-1\n", "'-1' is no area"),
-        ("1\nnan\n", "'nan' is no area"),
-        ("1\ninf\n", "'inf' is no area"),
+        ("1\nx\n", "'x' is not an area"),
+        ("1\n-1\n", "'-1' is not an area"),
+        ("1\nnan\n", "'nan' is not an area"),
+        ("1\ninf\n", "'inf' is not an area"),
         ("1\n", "1 area for 2 lines"),
         ("", "0 areas for 2 lines"),
         (b"\xff\n1\n", "not UTF-8"),

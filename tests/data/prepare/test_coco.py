@@ -120,7 +120,7 @@ def test_the_split_of_a_file():
         (box(1, 1, bbox=(5, 5, 2, 0)), "the box has no area (2x0)"),
         (box(1, 1, bbox=(105, 5, 2, 3)), "the box lies outside its image"),
         (box(1, 1, bbox=(-30, 5, 20, 3)), "the box lies outside its image"),
-        ("text", "annotations[0] is no mapping"),
+        ("text", "annotations[0] is not a mapping"),
     ],
 )
 def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, log, entry, words):
@@ -138,7 +138,7 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, log, e
         (image(2, "../secret.jpg"), "'../secret.jpg' leaves the folder of images"),
         (image(2, "x/../../secret.jpg"), "leaves the folder of images"),
         (image(2, "..\\secret.jpg"), "leaves the folder of images"),
-        (image(2, "clip.gif"), "clip.gif is no kind of image"),
+        (image(2, "clip.gif"), "clip.gif is not a kind of image"),
         (image(2, f"{'x' * 300}.jpg"), "xxx.jpg: there is no such image"),
         (image(2, "\ud800.jpg"), "\\ud800.jpg: there is no such image"),
         (image(2, "a\0.jpg"), "leaves the folder of images"),
@@ -147,7 +147,7 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, log, e
         (image(2, "bad.jpg"), "bad.jpg: cannot be decoded"),
         (image(1, "b.jpg"), "image id 1 is used twice; b.jpg is left out"),
         (image([2], "b.jpg"), "images[1] has no id"),
-        (7, "images[1] is no mapping"),
+        (7, "images[1] is not a mapping"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_named_and_left_out(tmp_path, log, entry, words):

@@ -130,6 +130,21 @@ def test_wrong_rows_are_one_line_and_leave_nothing(tmp_path, text, message):
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
+def test_tiles_that_overlap_wholly_are_refused(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": PLANE})
+    with pytest.raises(ConfigError, match=r"gap=63 and crop=64 are both 32 pixels at the rate 1\.95"):
+        prepare_dota(tmp_path / "s", tmp_path / "o", crop=64, gap=63, rates=[1.95])
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_rates_that_make_equal_tiles_make_them_once(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": PLANE})
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=60, gap=20, rates=[1, 1.0, 0.9999])
+    once = tmp_path / "once"
+    prepare_dota(tmp_path / "s", once, crop=60, gap=20)
+    assert sorted(labels(tmp_path / "o")) == sorted(labels(once))
+
+
 def test_wrong_options_and_an_empty_source(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None})
     for given in ({"gap": 1024}, {"rates": [0]}, {"rates": ["x"]}, {"crop": 8}, {"task": "pose"}):

@@ -146,7 +146,7 @@ def test_what_cannot_be_exported_is_told(tmp_path, log):
     (tmp_path / "s" / "images" / "val" / "c.jpg").write_text("no picture")
     document = json.loads(export_coco(data, tmp_path / "o.json").read_text())
     assert len(document["images"]) == 1
-    assert "b.txt:1: 'x' is no number" in log.text
+    assert "b.txt:1: 'x' is not a number" in log.text
     assert "c.jpg: cannot be decoded" in log.text
     with pytest.raises(ConfigError, match="already exists"):
         export_coco(data, tmp_path / "o.json")
@@ -196,7 +196,7 @@ def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, log):
         pytest.skip("this file system refuses such names")
     out = export_coco(file, tmp_path / "v.json")
     assert [i["file_name"] for i in json.loads(out.read_text(encoding="utf-8"))["images"]] == ["a.jpg"]
-    assert "b\\udcff.jpg: its name is no text" in log.text
+    assert "b\\udcff.jpg: its name is not text" in log.text
     assert main(["export-coco", f"data={file}", f"out={tmp_path / 'w.json'}"]) == 0
 
 

@@ -59,7 +59,7 @@ def test_an_image_that_is_missing_is_taken_out_of_its_json(tmp_path):
     assert {s: list(found) for s, found in read(made).items()} == {"train": ["a.png"], "val": ["b.png"]}
     np.testing.assert_array_equal(cv2.imread(str(made.parent / "images/train/a.png")), image)
     problems = (made.parent / "problems.txt").read_text()
-    assert "c.json: its image is not there, and its imageData is no image" in problems
+    assert "c.json: its image is not there, and its imageData is not an image" in problems
     assert "d.json: its image is not there, and it does not hold it" in problems
     assert not (made.parent / ".unpacked").exists()
 
@@ -133,7 +133,7 @@ def test_splits_classes_and_files_of_other_kinds(tmp_path, log):
     assert {s: len(listed) for s, listed in found.items()} == {"train": 6, "val": 2, "test": 1}
     assert found["train"] | found["val"] | found["test"] == {f"{i}.jpg": [("ab"[i % 2], *BOX)] for i in range(9)}
     for words in (
-        "9.jpg: it has no JSON", "coco.json: it is no JSON of labelme", "broken.json:1: not valid JSON",
+        "9.jpg: it has no JSON", "coco.json: it is not JSON of labelme", "broken.json:1: not valid JSON",
         "1 image in folders without an annotated image", "drawn of 9 images: 2 as val and 1 as test (seed 3)",
     ):  # fmt: skip
         assert words in log.text
@@ -234,12 +234,12 @@ def test_masks_are_read(tmp_path, value, mode):
 @pytest.mark.parametrize(
     ("mask", "why"),
     [
-        ("no base64!", "is damaged: it is no base64"),
-        (bitmap(np.ones((4, 4)))[:-1], "is damaged: it is no base64"),
+        ("no base64!", "is damaged: it is not base64"),
+        (bitmap(np.ones((4, 4)))[:-1], "is damaged: it is not base64"),
         (bitmap(np.ones((4, 4)))[:64], "is damaged: its PNG cannot be decoded"),
-        (bitmap(np.ones((4, 4)), ".jpg"), "is no PNG"),
-        ("", "is no PNG"),
-        (7, "is no PNG"),
+        (bitmap(np.ones((4, 4)), ".jpg"), "is not a PNG"),
+        ("", "is not a PNG"),
+        (7, "is not a PNG"),
         (bitmap(np.ones((60, 100))), "of 100x60 pixels, more than its image has"),
         (bitmap(np.zeros((4, 4))), "without a pixel"),
     ],

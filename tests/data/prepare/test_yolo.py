@@ -77,7 +77,7 @@ def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, log):
     assert not (out / "images/train/b.jpg").exists()
     for words in ("a.txt:2: the box has no area", "a.txt:3: a duplicate of an earlier row; the row is dropped",
                       "b.txt:1: the coordinate 1.5",
-                  "bad.jpg: cannot be decoded", "a.txt:3: 'x' is no number"):  # fmt: skip
+                  "bad.jpg: cannot be decoded", "a.txt:3: 'x' is not a number"):  # fmt: skip
         assert words in log.text
 
 

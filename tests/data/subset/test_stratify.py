@@ -36,7 +36,7 @@ def distance(counts, chosen, each):
 def test_a_rank_knows_the_seed_and_the_name_however_its_accents_are_composed():
     assert rank(0, "a/\u00e9.jpg") == rank(0, "a/e\u0301.jpg")
     assert rank(0, "a") != rank(1, "a")
-    assert rank(0, "b.jpg").hex()[:12] == "092f0e0b9d47"  # for ever, on every machine
+    assert rank(0, "b.jpg").hex()[:12] == "092f0e0b9d47"  # forever, on every machine
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -93,7 +93,7 @@ def test_what_tensorrt_refuses_is_one_line(device, tmp_path, monkeypatch):
         (header(b"{" * 100), "not valid YAML"),
         (header(b"!!python/object/apply:os.system ['true']"), "the tag .* is not understood"),
         (header({"stride": 32}), "no class names and stride"),
-        (header([1]), "its metadata is no mapping"),
+        (header([1]), "its metadata is not a mapping"),
     ],
 )
 def test_a_damaged_header_is_one_line(content, message):

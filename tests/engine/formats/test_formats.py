@@ -101,7 +101,7 @@ def test_formats_are_found_by_name_and_by_file():
     assert format_of("best.pt") is None
     with pytest.raises(ConfigError, match=r"format=onx is not offered \(did you mean 'onnx'\?\)"):
         format_named("onx")
-    with pytest.raises(ExportError, match="it is no exported file"):
+    with pytest.raises(ExportError, match="it is not an exported file"):
         open_exported("best.pt")
     with pytest.raises(MissingFileError, match="no such exported file"):
         open_exported("nowhere.onnx")

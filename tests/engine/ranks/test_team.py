@@ -138,7 +138,7 @@ def test_a_world_without_a_meeting_place_is_told(monkeypatch, tiny, toy):
     with pytest.raises(ConfigError, match=r"WORLD_SIZE=2 without .*torchrun"):
         DetectionTrainer(overrides={"model": str(tiny), "data": str(toy)})
     monkeypatch.setenv("WORLD_SIZE", "many")
-    with pytest.raises(ConfigError, match="WORLD_SIZE=many is no number"):
+    with pytest.raises(ConfigError, match="WORLD_SIZE=many is not a number"):
         join()
 
 
@@ -685,7 +685,7 @@ lifeline.GRACE = 0.5
 lifeline.leave_when_stuck()
 print("ready", flush=True)
 lock = ctypes.create_string_buffer(64)
-for _ in range(2):  # the second waits for ever, signals or not
+for _ in range(2):  # the second waits forever, signals or not
     ctypes.CDLL(None).pthread_mutex_lock(lock)
 """
 

@@ -129,7 +129,7 @@ def test_trials_are_done_in_order_and_the_first_is_the_base(tune, tmp_path):
     assert (found.values, found.value) == (best.values, best.value)
     assert {t.state for t in found.trials} == {FINISHED, PRUNED}
     assert all(t.state == FINISHED for t in found.trials[:FIRST])
-    assert "pruned" in found.in_words()
+    assert PRUNED in {t.state for t in found.trials}
     again = Machine()
     assert tune(machine=again).run() == found
     assert again.began == []
@@ -261,6 +261,61 @@ def test_another_tune_in_the_folder_is_refused(tune, change, message):
     with pytest.raises(ConfigError, match=message):
         tune(trials=2, **change).run()
     tune(trials=2, base={"workers": 3, "plots": True}).run()  # no figure depends on them
+
+
+@pytest.mark.parametrize("line", ["lag: abc", "lag: 0", "lag: true", "lag: [1]", "base: [1]", "base: text"])
+def test_a_damaged_plan_is_one_line(tune, tmp_path, line):
+    tune(trials=2).run()
+    plan = tmp_path / "out" / "tune.yaml"
+    kept = [row for row in plan.read_text(encoding="utf-8").splitlines() if row.startswith(("seed:", "trials:"))]
+    plan.write_text("\n".join([*kept, line]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"tune.yaml: this is not the plan of a tune: {line[:4]}"):
+        tune(trials=2).run()
+
+
+@pytest.mark.parametrize("trial", [[1], {"values": {"mosaic": 1.0}}, {"values": 3}, None])
+def test_a_damaged_job_of_a_trial_is_one_line(tune, tmp_path, trial):
+    tune(trials=2).run()
+    file = tmp_path / "out" / "t002-0" / "job.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"trial": trial}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"t002-0.job\.json: this is not the job of a trial of this tune"):
+        tune(trials=2).run()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"values": {"mosaic": 1.0}},
+        {"values": [1]},
+        {"number": "1"},
+        {"value": "high"},
+        {"state": "lost"},
+        {"state": "pruned", "curves": []},
+        {"curves": [["a"]]},
+        {"figures": [3]},
+        {"folders": "t001-0"},
+        {"other": 1},
+    ],
+)
+def test_a_damaged_trial_in_the_results_is_one_line(tune, tmp_path, change):
+    tune(trials=2).run()
+    file = tmp_path / "out" / "tune.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["trials"][0] |= change
+    file.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match="not the result of a tune"):
+        write_tune_report(tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [{"seeds": 1}, {"metric": None}, {"base": [1]}])
+def test_a_damaged_plan_in_the_results_is_one_line(tune, tmp_path, change):
+    tune(trials=2).run()
+    file = tmp_path / "out" / "tune.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    data["tune"] |= change
+    file.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ConfigError, match="not the result of a tune"):
+        write_tune_report(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_letters_of_scale_are_the_models():
         ("lr0: {low: 0.1, high: 0.2, step: 1}", "lr0: step 1 must be above 0 and at most 0.1"),
         ("nbs: {low: 1, high: 9, step: 1.5}", "nbs: step 1.5 must be an integer"),
         ("nbs: [1.5, 9]", "nbs=1.5 must be an integer"),
-        ("box: [1, 2, 3]", "box: [1, 2, 3] is no range (a range is [low, high] or [low, high, log]; these values"),
+        ("box: [1, 2, 3]", "box: [1, 2, 3] is not a range (a range is [low, high] or [low, high, log]; these values"),
         ("optimizer: [SGD]", "optimizer: choices must be a list of two or more values"),
         ("optimizer: [SGD, sgd]", "optimizer: a choice is there twice"),
         ("optimizer: {low: 1, high: 2}", "optimizer has no range: it takes"),

@@ -13,8 +13,9 @@ from ultralytics.cli.command import Command
 from ultralytics.cli.words import listed, read_modules, read_names
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, ModelError
-from ultralytics.utils.files import user_path
+from ultralytics.utils.files import write_text
 from ultralytics.utils.log import LOGGER, output, setup_console
+from ultralytics.utils.targets import target_file
 
 PLUGINS = "Python files that register your own modules, as [a.py,b.py]"
 OVERWRITE = "replace an existing file"
@@ -93,9 +94,8 @@ class Benchmark(Command, name="benchmark"):  # size: an option for each conditio
 
     def run(self) -> int:
         """Measure. Exit code 2 when nothing could be, or with `strict` something."""
-        out = user_path(self.out) if self.out else None
-        if out is not None and not out.absolute().parent.is_dir():
-            raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
+        if self.out:
+            target_file(self.out)
         from ultralytics.models.yolo.benchmark import table  # torch takes seconds to import
         from ultralytics.models.yolo.model import YOLO
 
@@ -122,11 +122,7 @@ class Edit(Command):
     edit: ClassVar[str]  # the function of cfg.surgery, which takes the model, rows, perhaps modules, and the scale
 
     def run(self) -> int:
-        out = user_path(self.out)
-        if out.exists() and not self.overwrite:
-            raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
-        if not out.absolute().parent.is_dir():
-            raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
+        out = target_file(self.out, self.overwrite)
         from ultralytics.cfg import surgery  # torch takes seconds to import, these a moment
         from ultralytics.cfg.model import ModelSpec, load_model_spec
         from ultralytics.nn.plugins import load_plugins
@@ -145,8 +141,7 @@ class Edit(Command):
         data = parse_yaml(text, out, ModelError).data | {"yaml_file": str(out)}
         after = ModelSpec.from_dict(data, before.scale or None)
         notes = check_edit(before, after)
-        with open(out, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        write_text(out, text, "out")
         finished(f"written: {out}", file=out)
         for line in [*surgery.describe_change(before, after), *notes]:
             LOGGER.info("  %s", line)

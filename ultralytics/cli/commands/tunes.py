@@ -9,14 +9,12 @@ from ultralytics.cfg.config import asks_nothing, unknown_key
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.cfg.knob import Knob, knob, knobs_of
 from ultralytics.cfg.unsupported import NEGATED, RENAMED
+from ultralytics.cfg.values import METRICS, SAMPLERS, SET_BY_TUNE, TRIALS
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.runs import TYPED, Run
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import user_path
-
-# Keys of a training that the tune sets itself.
-_OWN = ("project", "name", "exist_ok", "resume", "save", "val")
 
 
 class Tune(Run, name="tune"):
@@ -24,19 +22,14 @@ class Tune(Run, name="tune"):
 
     example = "tune model=yolov8n-fla.yaml data=data/shapes.yaml optimizer=AdamW epochs=20 trials=30 space=small.yaml"
     mode = "train"
-    trials: int = knob(30, "trials in all, each an ordinary run", low=1, group="tune")
+    trials: int = knob(TRIALS, "trials in all, each an ordinary run", low=1, group="tune")
     space: Any = knob(
         None, "what is searched: a YAML, or in braces: {lr0: [0.0001, 0.1, log]}", none="default.yaml", group="tune"
     )
-    metric: str = knob(
-        "fitness",
-        "what is to be as high as possible, on val",
-        choices=("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5"),
-        group="tune",
-    )
+    metric: str = knob(METRICS[0], "what is to be as high as possible, on val", choices=METRICS, group="tune")
     prune: bool = knob(True, "stop trials that have fallen behind the median of the earlier ones", group="tune")
     seeds: Any = knob(1, "runs of each trial, with seeds from seed= on; their mean counts", group="tune")
-    sampler: str = knob("tpe", "how settings are chosen", choices=("tpe", "random"), group="tune")
+    sampler: str = knob(SAMPLERS[0], "how settings are chosen", choices=SAMPLERS, group="tune")
     out: str | None = knob(None, "folder of the results", none="runs/tune/MODEL", group="tune")
     devices: Any = knob(None, "GPUs, one run at a time on each, as 0,1", none="the runs' own device", group="tune")
     jobs: int | None = knob(None, "runs at a time", none="1, or one for each device", group="tune")
@@ -51,7 +44,7 @@ class Tune(Run, name="tune"):
     @cache
     def knobs(cls) -> dict[str, Knob]:
         """Return its options, and the keys of a training that all trials may have."""
-        keys = {k: v for k, v in KNOBS.items() if cls.mode in v.modes and k not in _OWN}
+        keys = {k: v for k, v in KNOBS.items() if cls.mode in v.modes and k not in SET_BY_TUNE}
         return {**cls.own(), **keys}
 
     @classmethod
@@ -63,7 +56,7 @@ class Tune(Run, name="tune"):
         """
         own = {k: cls._checked(k, v) for k, v in typed.items() if k in cls.own() and v is not None}
         for key in typed:
-            if key in _OWN:
+            if key in SET_BY_TUNE and typed[key] != KNOBS[key].default:
                 raise ConfigError(f"{key}={typed[key]} is not a key of a tune", hint="leave it out; out= is its folder")
             if key not in (*cls.own(), *KNOBS, *RENAMED, *NEGATED, "cfg") and not asks_nothing(key, typed[key]):
                 raise ConfigError(f"unknown key {key!r}", hint=nearest(key, cls.knobs()) or unknown_key(key).hint)

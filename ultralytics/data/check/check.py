@@ -1,4 +1,4 @@
-"""A whole dataset looked at before it costs a night: what would break a training, what would ruin its result."""
+"""A whole dataset looked at before a long training: what would break a training, what would ruin its result."""
 
 from __future__ import annotations
 
@@ -85,22 +85,22 @@ def examine(path: str, nc: int, near: bool = True, form: RowForm = BOXES) -> Rec
     by. `form`: how label rows are read."""
     look = Look(path, nc, form)
     findings = list(find(look))
-    rows, lines, problems, text, columns = look.labels[:5]
-    keep = rows[:, 0] < nc
+    labels = look.labels
+    keep = labels.rows[:, 0] < nc
     return Record(
-        path,
-        look.shape,
+        path=path,
+        shape=look.shape,
         # A class out of range stops the whole training, which then keeps nothing: here the rest is still counted.
-        not any(f.severity == ERROR and f.kind != "label-class-range" for f in findings),
-        rows[keep],
-        columns[keep],
-        np.asarray(lines, np.int32)[keep],
-        len(look.ignored.rows),
-        text is not None or bool(problems) or os.path.lexists(look.label),
-        look.size,
-        look.seconds,
-        look.take_print(near),
-        findings,
+        usable=not any(f.severity == ERROR and f.kind != "label-class-range" for f in findings),
+        rows=labels.rows[keep],
+        columns=labels.columns[keep],
+        lines=np.asarray(labels.lines, np.int32)[keep],
+        ignored=len(look.ignored.rows),
+        labelled=labels.text is not None or bool(labels.problems) or os.path.lexists(look.label),
+        size=look.size,
+        seconds=look.seconds,
+        print=look.take_print(near),
+        findings=findings,
     )
 
 

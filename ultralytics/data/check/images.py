@@ -215,7 +215,7 @@ def unusable(look: Look) -> Iterator[Finding]:
     if isinstance(look.image, Unusable):
         kind, what = look.image
         if kind == "undecodable":
-            what += f"; its content is {look.kind}" if look.kind else "; its content is no known kind of image"
+            what += f"; its content is {look.kind}" if look.kind else "; its content is not a known kind of image"
         yield Finding(f"image-{kind}", look.path, 0, what)
 
 

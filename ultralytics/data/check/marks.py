@@ -58,7 +58,7 @@ def skewed(look: Look) -> Iterator[Finding]:
     full = placed.rectangles()[:, 2:4].prod(1)
     crossed = np.array([_crosses(placed.one(i)) for i in range(len(placed))], np.bool_)
     rows = (placed.areas() < SKEWED * full) & ~crossed & (look.labels.over == 0)
-    yield from _one("corners-skewed", look, rows, "the corners are no rectangle: the smallest one around them is read")
+    yield from _one("corners-skewed", look, rows, "the corners are not a rectangle: the smallest around them is read")
 
 
 def invisible(look: Look) -> Iterator[Finding]:

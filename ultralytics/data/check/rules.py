@@ -1,4 +1,4 @@
-"""Every kind of finding: how grave it is, what it means, and the rule that finds it, in the order of the report.
+"""Every kind of finding: its severity, what it means, and the rule that finds it, in the order of the report.
 
 A rule is a function of an image (`Look`), a split (`Split`) or the dataset (`Checked`) that yields findings. To add
 one, write the function beside its like and add a row here; its place is its place in the report.
@@ -30,8 +30,8 @@ class Rule(NamedTuple):
 image, split, whole = (partial(Rule, of=of) for of in (Look, Split, Checked))
 RULES = (
     split("split-corners", WARNING, splits.corners, "labels of a split that are corners, not centre and size"),
-    whole("leak-file", WARNING, dataset.shared_files, "images in two splits: what training has seen is no test"),
-    whole("leak-bytes", WARNING, dataset.copies, "copies in two splits: what training has seen is no test"),
+    whole("leak-file", WARNING, dataset.shared_files, "images in two splits: what training has seen cannot test it"),
+    whole("leak-bytes", WARNING, dataset.copies, "copies in two splits: what training has seen cannot test it"),
     whole("leak-pixels", WARNING, dataset.copies, "the same image, stored differently, in two splits"),
     whole("leak-near", WARNING, dataset.copies, "nearly the same image in two splits"),
     whole("yaml", ERROR, dataset.yaml, "the dataset's YAML"),
@@ -51,10 +51,10 @@ RULES = (
     image("image-small", ERROR, images.unusable, "images too small"),
     image("image-huge", ERROR, images.unusable, "images too large to decode"),
     image("label-unreadable", ERROR, rows.problems, "label files that cannot be read"),
-    image("label-text", ERROR, rows.problems, "label files that are no UTF-8 text"),
+    image("label-text", ERROR, rows.problems, "label files that are not UTF-8 text"),
     image("label-class-range", ERROR, rows.class_range, "class ids the dataset does not have: training stops"),
     image("label-class", ERROR, rows.problems, "class ids that are none"),
-    image("label-number", ERROR, rows.problems, "words that are no numbers"),
+    image("label-number", ERROR, rows.problems, "words that are not numbers"),
     image("label-columns", ERROR, rows.problems, "rows with a wrong number of columns"),
     image("label-coordinate", ERROR, rows.problems, "coordinates outside 0..1"),
     image("label-area", WARNING, rows.problems, "boxes without area"),
@@ -82,8 +82,8 @@ RULES = (
     whole("keypoints-mirror", WARNING, dataset.mirror, "poses without flip_idx"),
     image("image-large", WARNING, images.large, "very large images"),
     image("ignore-unreadable", WARNING, rows.ignored, "ignore files that cannot be read"),
-    image("ignore-text", WARNING, rows.ignored, "ignore files that are no UTF-8 text"),
-    image("ignore-number", WARNING, rows.ignored, "ignore rows: words that are no numbers"),
+    image("ignore-text", WARNING, rows.ignored, "ignore files that are not UTF-8 text"),
+    image("ignore-number", WARNING, rows.ignored, "ignore rows: words that are not numbers"),
     image("ignore-class", WARNING, rows.ignored, "ignore rows: class ids that are none"),
     image("ignore-columns", WARNING, rows.ignored, "ignore rows with a wrong number of columns"),
     image("ignore-coordinate", WARNING, rows.ignored, "ignore rows: coordinates outside 0..1"),
@@ -92,8 +92,8 @@ RULES = (
     image("ignore-link", WARNING, rows.links, "ignore links that lead nowhere"),
     whole("ignore-orphan", WARNING, dataset.orphans, "ignore files without image"),
     image("areas-unreadable", WARNING, rows.areas, "files of areas that cannot be read"),
-    image("areas-text", WARNING, rows.areas, "files of areas that are no UTF-8 text"),
-    image("areas-number", WARNING, rows.areas, "areas that are no number above 0"),
+    image("areas-text", WARNING, rows.areas, "files of areas that are not UTF-8 text"),
+    image("areas-number", WARNING, rows.areas, "areas that are not a number above 0"),
     image("areas-columns", WARNING, rows.areas, "files of areas that do not fit their labels"),
     image("areas-link", WARNING, rows.links, "links to areas that lead nowhere"),
     whole("areas-orphan", WARNING, dataset.orphans, "files of areas without image"),
@@ -104,12 +104,12 @@ RULES = (
     whole("areas-unlisted", NOTE, dataset.orphans, "files of areas of images that no split lists"),
     image("label-mixed", NOTE, rows.mixed, "polygons and boxes in one file"),
     image("polygon-crossing", NOTE, marks.crossing, "outlines that cross themselves"),
-    image("corners-skewed", NOTE, marks.skewed, "corners that are no rectangle"),
+    image("corners-skewed", NOTE, marks.skewed, "corners that are not a rectangle"),
     image("keypoints-none", NOTE, marks.invisible, "objects without a keypoint in sight"),
     image("box-tiny", NOTE, rows.tiny, "boxes that are hardly seen"),
     image("box-whole", NOTE, rows.whole, "boxes that cover the whole image"),
     image("image-suffix", NOTE, images.suffix, "names that contradict the content"),
-    image("image-channels", NOTE, images.channels, "images that are no 8-bit colour"),
+    image("image-channels", NOTE, images.channels, "images that are not 8-bit colour"),
     image("image-exif", NOTE, images.turned, "images turned by EXIF"),
     image("image-frames", NOTE, images.frames, "several images in one file"),
     image("image-aspect", NOTE, images.aspect, "very long images"),

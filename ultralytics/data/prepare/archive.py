@@ -303,7 +303,7 @@ def _judge_members(archive: Path, members: Iterable[_Member], limits: tuple[int,
         above = member.parts[:-1]
         while above not in folders:
             if above in places and places[above].kind != "folder":
-                raise _bad_member(archive, member.name, f"goes through {'/'.join(above)!a}, which is no folder")
+                raise _bad_member(archive, member.name, f"goes through {'/'.join(above)!a}, which is not a folder")
             folders.add(above)
             above = above[:-1]
         if member.kind == "link":

@@ -26,7 +26,7 @@ def look(path: str | Path) -> Header | str:
     """Return an image's size; or why training would leave it out. Only images that may be turned are decoded in
     full."""
     if os.path.exists(path) and not os.path.isfile(path):
-        return "is a pipe, a socket or a device"  # reading it might wait for ever
+        return "is a pipe, a socket or a device"  # reading it might wait forever
     try:
         data = read_image_file(path)
     except OSError as e:

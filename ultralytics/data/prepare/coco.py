@@ -202,7 +202,7 @@ class _Json:
                 if isinstance(item, dict):
                     getattr(result, key).append(item)
                 else:
-                    result.problems.append(f"{file}: {key}[{number}] is no mapping; it is left out")
+                    result.problems.append(f"{file}: {key}[{number}] is not a mapping; it is left out")
         result._read_categories(data["categories"])
         return result
 
@@ -379,7 +379,7 @@ def _read_entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
         return _Entry(file_name, file_name, size, problem=f"{file_name!r} leaves the folder of images")
     name = "/".join(parts)
     if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
-        return _Entry(name, file_name, size, problem=f"{file_name} is no kind of image that is read")
+        return _Entry(name, file_name, size, problem=f"{file_name} is not a kind of image that is read")
     return _Entry(name, file_name, size)
 
 

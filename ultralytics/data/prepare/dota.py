@@ -9,7 +9,7 @@ kept in whole/, for DOTA's figures.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +69,27 @@ def prepare_dota(
         raise ConfigError(f"crop={crop} must make tiles of 32 to 65536 pixels, or be 0 for whole images")
     if crop and not 0 <= gap < crop:
         raise ConfigError(f"gap={gap} must be 0 or more and below crop={crop}")
+    _tile_sizes(crop, gap, numbers)
     own = {"names": list(names) if names else None, "crop": crop, "gap": gap, "rates": numbers}
     given.setdefault("task", task_for("corners"))
     return prepare(DOTA, source, out, Options(**given), own)
+
+
+def _tile_sizes(crop: int, gap: int, rates: Sequence[float]) -> dict[int, int]:
+    """Return by how much tiles overlap, by their side, in pixels; of rates that make equal sides the first counts.
+
+    Raises:
+        ConfigError: tiles overlap wholly.
+    """
+    sizes: dict[int, int] = {}
+    for rate in rates if crop else ():
+        side, overlap = int(crop / rate), int(gap / rate)
+        if overlap >= side:
+            raise ConfigError(
+                f"gap={gap} and crop={crop} are both {side} pixels at the rate {rate:g}", hint="less gap="
+            )
+        sizes.setdefault(side, overlap)
+    return sizes
 
 
 class _Object:
@@ -96,7 +114,7 @@ def _read_source(source: Source) -> Converted:
     if not files:
         raise MissingFileError("no image has a label file of its name", str(top), "source= holds images and labelTxt")
     listed = tree.beside(files, "a labelled image")
-    rates = options["rates"] if options["crop"] else []
+    sizes = _tile_sizes(options["crop"], options["gap"], options["rates"])
     splits: dict[str, list[Annotated]] = {}
     for split, names in by_splits(listed, files).items():
         jobs = list(names.items())
@@ -105,12 +123,12 @@ def _read_source(source: Source) -> Converted:
             image, name = job
             mark = top / files[image] if image in files else None
             place = source.scratch / f"0-tiles-{split}"
-            return _read_image(top / image, name, mark, place, [(options["crop"], options["gap"], r) for r in rates])
+            return _read_image(top / image, name, mark, place, sizes)
 
         splits[split] = [tile for tiles in in_threads(read, jobs, f"Cutting {split}") for tile in tiles]
     everything = [a for listed_tiles in splits.values() for a in listed_tiles]
     names_of = _name_classes(everything, options["names"])
-    notes = [f"images of the source became {counted(len(everything), 'tile')}"] if rates else []
+    notes = [f"images of the source became {counted(len(everything), 'tile')}"] if sizes else []
     return Converted(splits, class_order(everything, names_of, top), notes=notes, problems=problems)
 
 
@@ -136,9 +154,7 @@ def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) 
     return published_names.DOTA[: next(enough)]
 
 
-def _read_image(
-    image: Path, name: str, file: Path | None, place: Path, sizes: Sequence[tuple[int, int, float]]
-) -> list[Annotated]:
+def _read_image(image: Path, name: str, file: Path | None, place: Path, sizes: Mapping[int, int]) -> list[Annotated]:
     """Read an image and cut it; of an image that is left whole, or cannot be used, one entry."""
     whole = Annotated(name)
     if file is None:
@@ -162,8 +178,7 @@ def _read_image(
         (o.cls, o.corners.ravel().tolist(), o.difficult) for o in objects
     ]
     tiles: list[Annotated] = []
-    for crop, gap, rate in sizes:
-        side, overlap = int(crop / rate), int(gap / rate)
+    for side, overlap in sizes.items():
         for left, top in windows(header.shape, side, overlap):
             tile = _cut_tile(pixels, left, top, side, place / f"{stem}__{side}__{left}___{top}.jpg")
             tiles.append(Annotated(f"{stem}__{side}__{left}___{top}.jpg", tile, whole=whole_objects))

@@ -22,9 +22,10 @@ from ultralytics.data.prepare.coco_shapes import flip_of
 from ultralytics.data.prepare.rows import outline_of, row_numbers
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
-from ultralytics.utils.errors import ConfigError, DatasetError
-from ultralytics.utils.files import user_path, write_atomically
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted, is_text, one_line
 
 # class (None: any), box, ignored, crowd, area (pixels²; None: its box's), and what else the format has for it
@@ -48,11 +49,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         UserError: it cannot be written.
     """
     check_switches({"overwrite": overwrite})
-    out = user_path(out)
-    if out.exists() and not overwrite:
-        raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
+    out = target_file(out, overwrite)
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
@@ -140,7 +137,7 @@ def _read_marks(
 ) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
-        return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
+        return None, [], [f"{file}: its name is not text, and JSON holds nothing else; rename it"]
     header = look(file)
     if isinstance(header, str):
         return None, [], [f"{file}: {header}"]

@@ -146,7 +146,7 @@ def _read_json(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
         return job.mark, result
     shapes = data.get("shapes") if isinstance(data, dict) else None
     if not isinstance(shapes, list):
-        result.problems.append(f"{file}: it is no JSON of labelme: it has no list of shapes; it is not used")
+        result.problems.append(f"{file}: it is not JSON of labelme: it has no list of shapes; it is not used")
         return job.mark, result
     key = _image_of(top, job, str(data.get("imagePath") or ""), result)
     image = top / key if key else _write_embedded(embedded, job.mark, data.get("imageData"), result)
@@ -226,7 +226,7 @@ def _write_embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Pa
         header = None
     suffix = SUFFIXES.get(header.format or "") if header is not None else None
     if suffix is None:
-        result.problems.append(f"{mark}: its image is not there, and its imageData is no image")
+        result.problems.append(f"{mark}: its image is not there, and its imageData is not an image")
         return None
     path = folder / PurePosixPath(mark).with_suffix(suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ def _read_shapes(
     for number, shape in enumerate(shapes):
         where = f"{file}: shapes[{number}]"
         if not isinstance(shape, dict):
-            result.problems.append(f"{where} is no mapping; it is dropped")
+            result.problems.append(f"{where} is not a mapping; it is dropped")
             continue
         label = str(shape.get("label") or "").strip()
         if not label:
@@ -332,9 +332,9 @@ def _mask_outline(text: Any, corners: Corners, most: int, parts: int) -> tuple[F
         content = base64.b64decode("".join(text.split()), validate=True) if isinstance(text, str) else b""
         image = open_header(np.frombuffer(content, np.uint8))
     except (binascii.Error, ValueError):
-        return None, "has a mask that is damaged: it is no base64"
+        return None, "has a mask that is damaged: it is not base64"
     if image is None or image.format != "PNG":
-        return None, "has a mask that is no PNG"
+        return None, "has a mask that is not a PNG"
     if image.width * image.height > most:
         return None, f"has a mask of {image.width}x{image.height} pixels, more than its image has"
     try:

@@ -124,7 +124,7 @@ class Metadata:
         """Read a JSON or YAML text; see `from_mapping`."""
         data = _parsed(text, where)
         if not isinstance(data, dict):
-            raise ExportError("its metadata is no mapping", where)
+            raise ExportError("its metadata is not a mapping", where)
         return cls.from_mapping({str(k): v for k, v in data.items()}, where)
 
     def write_beside(self, folder: Path) -> None:
@@ -144,11 +144,11 @@ def _parsed(text: str | bytes, where: str) -> Any:
     try:
         text = text.decode() if isinstance(text, bytes) else text
     except UnicodeDecodeError:
-        raise ExportError("its metadata is no text", where) from None
+        raise ExportError("its metadata is not text", where) from None
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
     if len(text) > MAX_BYTES:
-        raise ExportError(f"its metadata is no JSON, and YAML of {len(text):,} characters is not read", where)
+        raise ExportError(f"its metadata is not JSON, and YAML of {len(text):,} characters is not read", where)
     return parse_yaml(text, Path(where), ExportError).data
 
 
@@ -172,7 +172,7 @@ def _names(names: Any, where: str) -> dict[int, str]:
     try:
         found = {int(str(k)): one_line(str(v), LONGEST_NAME) for k, v in names.items()}
     except (AttributeError, TypeError, ValueError):
-        raise ExportError("its class names are no mapping of ids to names", where) from None
+        raise ExportError("its class names are not a mapping of ids to names", where) from None
     if not 0 < len(found) == len(names) <= MOST_NAMES or sorted(found) != list(range(len(found))):
         raise ExportError("the ids of its class names are not 0, 1, 2 and so on", where)
     return dict(sorted(found.items()))

@@ -87,7 +87,7 @@ def _check_code(text: str, name: str) -> None:
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise DamagedError(f"{name} is no code") from None
+        raise DamagedError(f"{name} is not code") from None
     inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute)}
     functions = FUNCTIONS | _own_functions(nodes)
     for node in nodes:

@@ -56,7 +56,7 @@ def open_exported(path: str | Path, device: torch.device | None = None) -> FileB
     """
     found = format_of(path)
     if found is None:
-        raise ExportError("it is no exported file", str(path), f"their names end in {', '.join(SUFFIXES)}")
+        raise ExportError("it is not an exported file", str(path), f"their names end in {', '.join(SUFFIXES)}")
     file = user_path(path)
     if not file.exists():
         raise missing("exported file", file)

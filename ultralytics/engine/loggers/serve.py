@@ -156,6 +156,6 @@ def _finite(figures: Mapping[str, float | None]) -> dict[str, float]:
 
 def _read_state(file: Path) -> dict[str, Any]:
     try:
-        return read_json(file, ConfigError, "this is no state of a logger", "")
+        return read_json(file, ConfigError, "this is not the state of a logger", "")
     except UserError:  # none, or damaged: a new log begins
         return {}

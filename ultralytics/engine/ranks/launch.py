@@ -19,6 +19,7 @@ from ultralytics.engine.ranks.lifeline import LAUNCHED, world_size
 from ultralytics.utils.console import stdout_lent
 from ultralytics.utils.errors import LostRankError, UserError
 from ultralytics.utils.log import OUTPUT_OF_RANKS, output
+from ultralytics.utils.processes import signal_name
 
 WATCHED = 0.2  # seconds between two looks at the ranks
 
@@ -108,7 +109,7 @@ def first_failure(failures: Mapping[int, Any], names: Sequence[str]) -> Exceptio
         return UserError(message)
     where = f"rank {rank} (device {names[rank]})"
     if code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
+        how = f"was ended by {signal_name(-code)}"
     else:
         how = f"failed: {message.removeprefix(f'rank {rank}: ')}" if message else f"ended with code {code}"
     return LostRankError(f"{where} {how}")

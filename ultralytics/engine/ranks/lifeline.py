@@ -27,7 +27,7 @@ def world_size() -> int:
     """Return the number of processes that this one was started as part of."""
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdigit() or not int(text):
-        raise ConfigError(f"WORLD_SIZE={text} is no number of processes", hint="start it with torchrun")
+        raise ConfigError(f"WORLD_SIZE={text} is not a number of processes", hint="start it with torchrun")
     return int(text)
 
 

@@ -62,7 +62,7 @@ def provenance(
         record["config"] = {
             key: {"value": without_home(value), "source": without_home(args.sources[key])}
             for key, value in args.to_dict().items()
-            if args.sources.get(key, "default") != "default"
+            if not args.is_default(key)
         }
         if args.plugins:
             record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in as_list(args.plugins)}

@@ -136,8 +136,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
 def requested_keys(args: Config) -> dict[str, Any]:
     """Return the keys of a command and its recipe, with their values before anything is resolved, paths in full: what
     the same command gives again, from whatever folder."""
-    given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
-    return {k: _in_full(k, getattr(args, k)) for k in given}
+    return {k: _in_full(k, v) for k, v in args.given("resume", "mode").items()}
 
 
 def _in_full(key: str, value: Any) -> Any:

@@ -68,7 +68,7 @@ def files_of(name: str, below: Path | None = None) -> list[str]:
     elif os.path.isfile(path):
         if path.suffix.lower() not in known:
             raise DatasetError(
-                f"{path.suffix or 'no suffix'} is no kind of image or video", name, " ".join(sorted(known))
+                f"{path.suffix or 'no suffix'} is not a kind of image or video", name, " ".join(sorted(known))
             )
         return [str(path)]
     else:
@@ -97,7 +97,8 @@ def _folder_with(path: Path, suffixes: Collection[str]) -> Path | None:
 
 
 def _keep_usable(files: Iterable[str]) -> list[str]:
-    """Return the images and videos among files. What bears such a name and is no file is named and passed over."""
+    """Return the images and videos among files. Anything with such a suffix that is not a
+    file is named and passed over."""
     found = []
     for file in files:
         if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
@@ -110,7 +111,7 @@ def _keep_usable(files: Iterable[str]) -> list[str]:
 
 
 def _why_unusable(file: str) -> str | None:
-    """Say what a path is that is no regular file; None for a file. Opening a pipe would wait for a writer for ever."""
+    """Say what a path is that is no regular file; None for a file. Opening a pipe would wait for a writer forever."""
     try:
         mode = os.stat(file).st_mode
     except OSError as e:

@@ -25,18 +25,12 @@ MOST_IMAGE, MOST_VIDEO = MAX_PIXELS, 4 * 2**30  # bytes of a file; more is not f
 TIMEOUT = 10.0  # seconds without a byte
 HEAD = 512  # bytes that say what a file is
 MOST_PLAYLIST = 2**20  # bytes
-_WEB = re.compile(r"https?:/", re.IGNORECASE)
 _SAFE = "%/:=&?~#+!$,;'@()*[]"  # characters of a URL that stay as they are
 _IMAGES = re.compile(rb"\xff\xd8\xff|\x89PNG|BM|II\*\0|MM\0\*|RIFF.{4}WEBP", re.DOTALL)
 _VIDEOS = re.compile(
     rb"RIFF.{4}AVI |GIF8|.{4}(ftyp|moov|mdat|wide|free|skip)|\x1aE\xdf\xa3|FLV|\0\0\x01\xba|0&\xb2u|OggS|G.{187}G",
     re.DOTALL,
 )
-
-
-def is_web(name: str) -> bool:
-    """Return True if a name is a URL of http or https."""
-    return _WEB.match(name.strip()) is not None
 
 
 def clean(url: str) -> str:

@@ -81,7 +81,7 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
         "version": ultralytics.__version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    save_checkpoint(path, data)
+    save_checkpoint(path, data, key="out")
     return rows
 
 

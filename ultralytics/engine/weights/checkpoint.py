@@ -92,14 +92,15 @@ _END_RECORD = b"PK\x05\x06"
 _END_RECORD_SIZE = 22
 
 
-def save_checkpoint(path: Path, data: dict[str, Any], previous: Path | None = None) -> None:
-    """Write an own checkpoint with its checksum, whole or not at all; `previous` keeps the file that was there.
+def save_checkpoint(path: Path, data: dict[str, Any], previous: Path | None = None, key: str = "project") -> None:
+    """Write an own checkpoint with its checksum, whole or not at all; `previous` keeps the file that was there. `key`
+    is what a user sets to write elsewhere.
 
     Raises:
         UserError: no space or no permission; the file that was there stays.
     """
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, **data}
-    write_atomically(path, lambda f: _write_hashed(data, f), previous=previous)
+    write_atomically(path, lambda f: _write_hashed(data, f), key, previous)
 
 
 def _write_hashed(data: dict[str, Any], file: IO[bytes]) -> None:
@@ -362,7 +363,7 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
 def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     version = data.get("format_version", 0)
     if not isinstance(version, int):
-        raise CheckpointError("damaged: its format_version is no number", str(path), "use an earlier copy")
+        raise CheckpointError("damaged: its format_version is not a number", str(path), "use an earlier copy")
     _check_version(path, version)
     data = _copy_plain(path, data)
     absent = [k for k in ("model", "names") if k not in data]

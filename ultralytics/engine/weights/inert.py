@@ -120,14 +120,14 @@ class _Interpreter:
         target = self.top()
         items = target.items if isinstance(target, InertRecord) else target
         if not isinstance(items, list):
-            raise DamagedError("a pickle that appends to what is no list")
+            raise DamagedError("a pickle that appends to what is not a list")
         items.extend(values)
 
     def update(self, values: list[Any]) -> None:
         target = self.top()
         state = target.state if isinstance(target, InertRecord) else target
         if not isinstance(state, dict) or len(values) % 2:
-            raise DamagedError("a pickle that sets a key of what is no mapping")
+            raise DamagedError("a pickle that sets a key of what is not a mapping")
         for key, value in zip(values[::2], values[1::2], strict=True):
             state[_check_key(key)] = value
 
@@ -138,7 +138,7 @@ class _Interpreter:
         elif isinstance(target, set):
             target.update(_check_key(v) for v in values)
         else:
-            raise DamagedError("a pickle that adds to what is no set")
+            raise DamagedError("a pickle that adds to what is not a set")
 
     def dictionary(self) -> None:
         values = self.pop_to_mark()
@@ -148,7 +148,7 @@ class _Interpreter:
     def stack_name(self) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise DamagedError("a pickle with a name that is no text")
+            raise DamagedError("a pickle with a name that is not text")
         self.name(f"{module}.{name}")
 
     def name(self, path: str) -> None:
@@ -161,7 +161,7 @@ class _Interpreter:
             self.pop()
         args, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(args, tuple):
-            raise DamagedError("a pickle that calls what is no name")
+            raise DamagedError("a pickle that calls what is not a name")
         build = _BUILDERS.get(function.path)
         self.push(build(*args) if build else InertRecord(function.path, args))
 
@@ -173,7 +173,7 @@ class _Interpreter:
             for part in parts:
                 target.state.update(part if isinstance(part, dict) else {"state": part} if part is not None else {})
         elif not isinstance(target, dict):  # an OrderedDict's attributes, such as _metadata, say nothing we need
-            raise DamagedError("a pickle that gives a state to what is no object")
+            raise DamagedError("a pickle that gives a state to what is not an object")
 
     def storage(self) -> None:
         """Return a tensor's storage: ("storage", type, key, device, number of elements)."""
@@ -225,7 +225,7 @@ def _build_mapping(*pairs: Any) -> Any:
 def _build_set(*members: Any) -> Any:
     given = members[0] if members else []
     if not isinstance(given, list | tuple | set):
-        raise DamagedError("a set of what is no list")
+        raise DamagedError("a set of what is not a list")
     return {_check_key(v) for v in given}
 
 

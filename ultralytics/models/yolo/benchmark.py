@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import os
-import signal
 import statistics
 import subprocess
 import sys
@@ -39,9 +38,11 @@ from ultralytics.engine.safety.threads import machine_load
 from ultralytics.models.yolo.task import Task, task_named
 from ultralytics.models.yolo.turns import STAGES
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
-from ultralytics.utils.files import file_size, user_path, write_json
+from ultralytics.utils.files import file_size, write_json
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.processes import signal_name
+from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted, first_line
 from ultralytics.utils.threads import cores
 
@@ -53,23 +54,9 @@ ANSWER_SECONDS = 900  # after which a row is given up
 METRIC_BATCH = 16
 # Of a pass: what each figure adds up.
 FIGURES = {"forward": ("forward",), "with_nms": ("forward", "nms"), "end_to_end": STAGES}
-AT = 4  # place of the task's two figures in a row of the table
-_HEAD = (
-    "format",
-    "",
-    "on",
-    "MB",
-    "",
-    "",
-    "forward ms",
-    "+ NMS ms",
-    "end to end ms",
-    "images/s",
-    "memory MB",
-)
 
 
-class Contender:
+class BenchmarkRow:
     """A row of the table.
 
     Args:
@@ -93,11 +80,11 @@ class Contender:
         return {"format": self.name, "title": self.title, **self.figures, "reason": self.reason}
 
 
-class Lane:
+class RowProcess:
     """The process that a row's file runs in.
 
     Args:
-        setup: see `turns.Contestant`.
+        setup: see `turns.OpenFile`.
         folder: for what it writes to standard error.
     """
 
@@ -146,7 +133,7 @@ class Lane:
     def _ending(self) -> str:
         code = self._process.wait()
         if code < 0:
-            return f"its process was ended by {signal.Signals(-code).name}"
+            return f"its process was ended by {signal_name(-code)}"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return f"its process ended with code {code}{f': {lines[-1]}' if lines else ''}"
@@ -187,6 +174,7 @@ def measure(  # size: each key is one of the command's
     Raises:
         UserError: nothing could be measured; with `strict`, a row could not be.
     """
+    target = target_file(out) if out is not None else None
     rows = _wanted(yolo, formats)
     if rect and not dynamic and _is_network(yolo):
         raise ConfigError("rect=True has no effect on files of a fixed size", hint="add dynamic=True, or leave it out")
@@ -226,26 +214,26 @@ def measure(  # size: each key is one of the command's
     }
     for line in table(found):
         LOGGER.info("%s", line)
-    if out is not None:
-        write_json(user_path(out), without_home(found), key="out")
+    if target is not None:
+        write_json(target, without_home(found), key="out")
     failed = [row for row in rows if row.reason]
     if failed and (strict or len(failed) == len(rows)):
         raise ExportError(f"{failed[0].title}: {failed[0].reason}")
     return found
 
 
-def _wanted(yolo: Any, formats: str | Sequence[str] | None) -> list[Contender]:
+def _wanted(yolo: Any, formats: str | Sequence[str] | None) -> list[BenchmarkRow]:
     """Return a row for the weights and for each format, or one for an exported file."""
     if not _is_network(yolo):
         known = format_of(yolo.model_name)
         assert known is not None
         if formats not in (None, "all", ["all"]):
             raise ConfigError("formats= needs a network, and this is an exported file", yolo.model_name, "leave it out")
-        return [Contender(known.name, known.title, yolo.model.path)]
+        return [BenchmarkRow(known.name, known.title, yolo.model.path)]
     names = [formats] if isinstance(formats, str) else list(formats or ["all"])
     names = list(FORMATS) if names == ["all"] else names
     found = dict.fromkeys(format_named(n).name for n in names if n.lower() not in (PYTORCH, "torch", "pt"))
-    return [Contender(PYTORCH, "PyTorch"), *(Contender(n, FORMATS[n].title) for n in found)]
+    return [BenchmarkRow(PYTORCH, "PyTorch"), *(BenchmarkRow(n, FORMATS[n].title) for n in found)]
 
 
 def _size(yolo: Any, imgsz: int | None) -> int | list[int]:
@@ -274,7 +262,7 @@ def _images(data: str | None, count: int, folder: Path, task: Task) -> tuple[lis
     return files, f"{DRAWN} drawn images and {NOISE} of noise, 480×640: NMS has other work on photographs (give data=)"
 
 
-def _write_files(yolo: Any, rows: Sequence[Contender], keys: Mapping[str, Any], folder: Path) -> None:
+def _write_files(yolo: Any, rows: Sequence[BenchmarkRow], keys: Mapping[str, Any], folder: Path) -> None:
     """Write the weights and each format into a folder; what cannot be written says why."""
     if not _is_network(yolo):
         rows[0].figures["size_mb"] = file_size(yolo.model.path)
@@ -295,7 +283,7 @@ def _write_files(yolo: Any, rows: Sequence[Contender], keys: Mapping[str, Any], 
 
 
 @contextlib.contextmanager
-def _reason(row: Contender) -> Iterator[None]:
+def _reason(row: BenchmarkRow) -> Iterator[None]:
     """Turn what goes wrong with a row into its reason: the others are measured all the same."""
     try:
         yield
@@ -304,10 +292,10 @@ def _reason(row: Contender) -> Iterator[None]:
     except Exception as e:  # of a converter or a runtime
         row.reason = f"{type(e).__name__}: {first_line(e)}"
     if row.reason:
-        LOGGER.warning("WARNING: %s: %s", row.title, row.reason)
+        LOGGER.warning("%s: %s", row.title, row.reason)
 
 
-def _measure_figures(yolo: Any, rows: Sequence[Contender], folder: Path, **keys: Any) -> None:
+def _measure_figures(yolo: Any, rows: Sequence[BenchmarkRow], folder: Path, **keys: Any) -> None:
     """Measure the two figures of the task that are shown of each file, see `figure_keys`."""
     found = task_named(yolo.task).figures
     if isinstance(keys["imgsz"], list):  # of an exported file, which knows it
@@ -327,30 +315,30 @@ def figure_keys(task: str) -> list[str]:
     return [{"mAP50-95": "map", "mAP50": "map50"}.get(n, n) for n in list(task_named(task).figures.columns)[:2]]
 
 
-def _take_turns(rows: Sequence[Contender], setup: Mapping[str, Any], seconds: float, folder: Path) -> int:
+def _take_turns(rows: Sequence[BenchmarkRow], setup: Mapping[str, Any], seconds: float, folder: Path) -> int:
     """Run the files round by round, in turns; the first round warms up and does not count. Returns the rounds that do.
 
     Args:
         rows: get their passes; with a file that fails, its reason.
-        setup: see `turns.Contestant`.
+        setup: see `turns.OpenFile`.
         seconds: after which no further round begins; there are MIN_ROUNDS at least.
     """
-    lanes: dict[Contender, Lane] = {}
+    processes: dict[BenchmarkRow, RowProcess] = {}
     rounds = 0
     bar = progress(total=math.ceil(seconds), desc="Measuring times", unit=" s")
     try:
         for row in (row for row in rows if row.file is not None and not row.reason):
             with _reason(row):
-                lanes[row] = lane = Lane({**setup, "file": str(row.file)}, folder)
-                row.figures.update(lane.facts)
+                processes[row] = process = RowProcess({**setup, "file": str(row.file)}, folder)
+                row.figures.update(process.facts)
         began = time.perf_counter()
         for number in range(sys.maxsize):
             if number > MIN_ROUNDS and time.perf_counter() - began > seconds:
                 break
-            lanes = {row: lane for row, lane in lanes.items() if not row.reason}
-            for row in sorted(lanes, key=lambda r: (rows.index(r) + number) % len(rows)):
+            processes = {row: process for row, process in processes.items() if not row.reason}
+            for row in sorted(processes, key=lambda r: (rows.index(r) + number) % len(rows)):
                 with _reason(row):
-                    turn = lanes[row].ask("turn")
+                    turn = processes[row].ask("turn")
                     row.figures["boxes_per_image"] = turn["boxes"] / (len(turn["ms"]) * setup["batch"])
                     if number:
                         row.passes.append(turn["ms"])
@@ -358,13 +346,13 @@ def _take_turns(rows: Sequence[Contender], setup: Mapping[str, Any], seconds: fl
             if number == 0:
                 began = time.perf_counter()
             bar.update(min(int(time.perf_counter() - began), math.ceil(seconds)) - bar.n)
-        for row, lane in lanes.items():
+        for row, process in processes.items():
             with _reason(row):
-                row.figures.update(lane.ask("memory"))
+                row.figures.update(process.ask("memory"))
     finally:
         bar.close()
-        for lane in lanes.values():
-            lane.close()
+        for process in processes.values():
+            process.close()
     return rounds
 
 
@@ -420,9 +408,10 @@ def _runtimes() -> dict[str, str]:
 def table(found: Mapping[str, Any]) -> list[str]:
     """Return the figures of a benchmark as lines for a reader."""
     task = found.get("task", "detect")
-    head = (*_HEAD[:AT], *task_named(task).figures.first, *_HEAD[AT + 2 :])
+    times = ("forward ms", "+ NMS ms", "end to end ms")
+    head = ("format", "", "on", "MB", *task_named(task).figures.first, *times, "images/s", "memory MB")
     cells = [head, *(_cells(row, figure_keys(task)) for row in found["rows"])]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     lines = ["  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
              for line in cells]  # fmt: skip
     reasons = [f"{row['title']}: {row['reason']}" for row in found["rows"] if row["reason"]]

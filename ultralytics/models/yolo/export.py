@@ -17,7 +17,7 @@ from ultralytics.engine.weights.pickled import write_pickled
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError, ModelError
-from ultralytics.utils.files import write_atomically
+from ultralytics.utils.files import not_written, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
@@ -84,8 +84,11 @@ def export_weights(
     target = new_weights_file(out, overwrite)
     net, checkpoint = load_trained(model)
     content = reference_checkpoint(net, checkpoint, half)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, lambda f: write_pickled(f, content, target.stem))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise not_written(e, target.parent) from None
+    write_atomically(target, lambda f: write_pickled(f, content, target.stem), "out")
     return target
 
 
@@ -215,12 +218,16 @@ def save_adapter(
         UserError: nothing was inserted, there is no such row, or the file is there already.
     """
     path = new_weights_file(out, overwrite)
+    chosen: Any = [] if rows is None else [rows] if isinstance(rows, int) else rows
+    if rows is not None and (isinstance(chosen, str) or not isinstance(chosen, Sequence) or not chosen):
+        raise ConfigError(f"rows={rows} must be row numbers", hint="such as rows=[10,16]")
+    if not all(type(row) is int for row in chosen):
+        raise ConfigError(f"rows={rows} must be row numbers", hint="such as rows=[10,16]")
     net, checkpoint = load_trained(model)
     inserted = checkpoint.state.get("inserted", [])
     if rows is not None:
-        chosen = [rows] if isinstance(rows, int) else list(rows)
         for row in chosen:
-            if not isinstance(row, int) or not 0 <= row < len(net.model):
+            if not 0 <= row < len(net.model):
                 raise ConfigError(f"rows={rows}: there is no row {row}", str(model), f"0 to {len(net.model) - 1}")
         inserted = [f"model.{row}.{name}" for row in chosen for name, _ in net.model[row].named_parameters()]
     for held in write_adapter(path, net, checkpoint, inserted):

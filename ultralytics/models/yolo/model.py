@@ -84,6 +84,9 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self.ckpt: Checkpoint | None = None
         files = listed(model)
         name = self.model_name = files[0] if len(files) == 1 else f"[{','.join(files)}]"
+        for key, value in (("scale", scale), ("nc", nc)):
+            if value is not None and not name.endswith((".yaml", ".yml")):
+                raise ConfigError(f"{key}={value} belongs to a model YAML, and {name} is not one", hint="leave it out")
         self.overrides: dict[str, Any] = {"model": name}
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
@@ -107,9 +110,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self.model = self._task.network(name, nc=nc, verbose=verbose, scale=scale)
             self.cfg = name
         elif name.endswith(".pt"):
-            if scale is not None:
-                message = f"scale={scale} belongs to a model YAML, and {name} has its size"
-                raise ConfigError(message, hint="leave it out")
             self.model, self.ckpt = load_trained(name)
             self.task = checked_task(task, task_of(self.model.spec.rows[-1].module), name)
             self._remember()
@@ -240,7 +240,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         before = self.ckpt.state.get("provenance") if self.ckpt else None
         made = {"provenance": provenance(self.device, before=before)}
         content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
-        save_checkpoint(user_path(filename), content | made)
+        save_checkpoint(user_path(filename), content | made, key="filename")
 
     def to(  # type: ignore[override]  # torch's own is overloaded
         self, device: Any = None, *args: Any, **kwargs: Any

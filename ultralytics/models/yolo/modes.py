@@ -70,7 +70,7 @@ def train(
 
 def task_for(args: Config) -> str:
     """Return the task that keys ask for; where they leave it open, that of the resumed run or of the model."""
-    if args.sources.get("task", "default") != "default":
+    if not args.is_default("task"):
         return args.task
     model = str(args.model or "")
     try:
@@ -88,7 +88,7 @@ def settings(
     """Return the keys of a mode that does not train: its defaults, what the weights remember, what the user gives."""
     args = get_cfg(given.get("cfg"), {k: v for k, v in given.items() if k != "cfg"}, source, mode)
     for key, value in {**remembered, **defaults}.items():
-        if args.sources.get(key, "default") == "default":
+        if args.is_default(key):
             args.set(key, value, "weights file" if key in remembered else f"{mode} default")
     if args.batch < 1:
         raise ConfigError(f"batch={args.batch:g} finds a batch to train with", hint=f"give {mode} a number of images")

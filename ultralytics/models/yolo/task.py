@@ -63,7 +63,7 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
-    exporter: type[Exporter]  # provides `finish`, `compare` and `tolerances`
+    exporter: type[Exporter]  # provides `finish` and `comparison`
     explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: it has none yet
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back

@@ -36,7 +36,7 @@ from ultralytics.utils.types import UInt8Array
 STAGES = ("preprocess", "forward", "nms", "scale")  # of a pass, in this order
 
 
-class Contestant:
+class OpenFile:
     """A file that takes turns with others.
 
     Args:
@@ -160,7 +160,7 @@ def serve() -> int:
         answers.flush()
 
     try:
-        made = Contestant(json.loads(sys.stdin.readline()))
+        made = OpenFile(json.loads(sys.stdin.readline()))
         answer(made.facts())
         for line in sys.stdin:
             answer(made.turn() if line.strip() == "turn" else made.memory())

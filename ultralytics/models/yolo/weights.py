@@ -23,6 +23,7 @@ from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.targets import target_file
 from ultralytics.utils.yaml import read_yaml
 
 
@@ -30,14 +31,11 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
     """Return the path of a weights file that a command is to write.
 
     Raises:
-        ConfigError: its name is not that of a weights file. UserError: it is there, and may not be replaced.
+        ConfigError: its name is not that of a weights file, or it is there, and may not be replaced.
     """
-    path = user_path(out)
-    if path.suffix != ".pt":
-        raise ConfigError(f"out={out} is no weights file", hint="give it the ending .pt")
-    if path.exists() and not overwrite:
-        raise UserError("the file already exists", str(path), "overwrite=True replaces it")
-    return path
+    if user_path(out).suffix != ".pt":
+        raise ConfigError(f"out={out} is not a weights file", hint="give it the ending .pt")
+    return target_file(out, overwrite, "a weights file", needs_folder=False)
 
 
 @contextlib.contextmanager
@@ -77,8 +75,8 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     checkpoint = load_checkpoint(path)
     model = model_of(checkpoint)
     report = model.load(checkpoint.weights, checkpoint.spec)
-    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
-    if strangers and checkpoint.source == "own":
+    unmatched = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
+    if unmatched and checkpoint.source == "own":
         raise CheckpointError(
             f"the tensors do not match the network of the file: {len(report.loaded)} of {len(model.state_dict())} fit",
             str(path),

@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ultralytics.cfg.values import METRICS, SAMPLERS, TRIALS
 from ultralytics.study.tune.space import Space, parse_space, read_space
 from ultralytics.utils.errors import ConfigError, UserError, nearest
 
-TRIALS = 30
-SAMPLERS = ("tpe", "random")
-METRICS = ("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5")  # those that a task has
 KEYS = ("space", "trials", "metric", "prune", "seeds", "seed", "sampler")
 
 

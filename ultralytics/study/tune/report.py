@@ -124,15 +124,43 @@ def write_tune_report(out: Path) -> Path:
     data = read_json(file, ConfigError, "there is no tune in the file", "the tune writes it anew: the same command")
     try:
         plan, times = data["tune"], data.get("times", {})
-        trials = [Trial(**t, seconds=times.get(str(t["number"]), 0.0)) for t in data["trials"]]
         space = parse_space(plan["space"], lambda *_: str(file))
-    except (KeyError, TypeError) as e:
+        _check_plan(plan)
+        trials = [_trial_from(t, times, space) for t in data["trials"]]
+    except (AttributeError, KeyError, TypeError) as e:
         raise ConfigError(f"this is not the result of a tune: {e}", str(file), "the same command writes it") from None
     write_results(out, plan, trials)
     _draw_figures(out, space, plan["metric"], trials)
     counts = ", ".join(f"{n} {s}" for s in (FINISHED, PRUNED, FAILED) if (n := sum(t.state == s for t in trials)))
     LOGGER.info("report   %s (%s)", out / TABLE, counts)
     return out / TABLE
+
+
+def _check_plan(plan: Mapping[str, Any]) -> None:
+    """Raise TypeError for a part of a tune that has another type than what was written."""
+    for key, kind in (("base", dict), ("metric", str), ("seeds", list)):
+        if not isinstance(plan[key], kind):
+            raise TypeError(f"{key}: {plan[key]}")
+
+
+def _trial_from(data: Mapping[str, Any], times: Mapping[str, Any], space: Space) -> Trial:
+    """Return a trial of plain data. TypeError or KeyError: it is not what `write_results` wrote.
+
+    Args:
+        times: seconds by number; space: whose keys its values have.
+    """
+    trial = Trial(**data, seconds=times.get(str(data["number"]), 0.0))
+    value, number = trial.value, type(trial.number) is int
+    right = number and isinstance(trial.values, dict) and set(trial.values) == set(space)
+    right &= trial.state in (FINISHED, PRUNED, FAILED) and isinstance(trial.error, str)
+    right &= value is None or type(value) in (int, float)
+    right &= all(isinstance(part, list) for part in (trial.figures, trial.curves, trial.folders))
+    right = right and all(isinstance(f, dict) for f in trial.figures) and all(isinstance(f, str) for f in trial.folders)
+    right = right and all(isinstance(c, list) and all(type(y) in (int, float) for y in c) for c in trial.curves)
+    right = right and (trial.state != PRUNED or bool(trial.curves and trial.curves[-1]))
+    if not right or type(trial.seconds) not in (int, float):
+        raise TypeError(f"trial {trial.number}")
+    return trial
 
 
 def _draw_figures(out: Path, space: Space, metric: str, trials: Sequence[Trial]) -> None:
@@ -146,5 +174,6 @@ def _draw_figures(out: Path, space: Space, metric: str, trials: Sequence[Trial])
     with optional(out / IMPORTANCE):
         parts = importances(space, [t.past() for t in trials])
         if parts:
-            write_json(out / RESULTS, {**read_json(out / RESULTS, ConfigError, "no tune", ""), "importances": parts})
+            data = read_json(out / RESULTS, ConfigError, "no tune", "")
+            write_json(out / RESULTS, {**data, "importances": parts}, key="out")
             plot_importance(parts, out / IMPORTANCE)

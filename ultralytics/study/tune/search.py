@@ -7,6 +7,7 @@ depends on no process's speed, and on no stop; a trial that is late lets the nex
 
 from __future__ import annotations
 
+import inspect
 import json
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ import yaml
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import find_model_yaml, program
+from ultralytics.cfg.values import METRICS, SET_BY_TUNE
 from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.models.yolo.modes import task_for
@@ -37,7 +39,7 @@ from ultralytics.study.pool import (
     start_process,
 )
 from ultralytics.study.record import FAILED, FINISHED, RECORD, RunRecord, read_record
-from ultralytics.study.tune.options import METRICS, TuneOptions, read_options
+from ultralytics.study.tune.options import TuneOptions, read_options
 from ultralytics.study.tune.report import PLAN, Trial, best_of, write_results, write_tune_report
 from ultralytics.study.tune.space import FIXED, fit_space
 from ultralytics.study.tune.suggest import Past, need_optuna, suggest
@@ -50,10 +52,10 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".tune.lock"
-HOPELESS = 3  # failed trials, and none that has not, after which a tune stops
+MOST_FAILED_FIRST = 3  # failed trials, and none that has not, after which a tune stops
+ELSEWHERE = "another out=, or remove the folder"
 ANEW = "remove that folder and begin anew, once the cause is gone"
-# Keys that a tune sets itself.
-OWN = ("project", "name", "exist_ok", "resume", "seed", "mode", "task", "save", "val")
+OWN = (*SET_BY_TUNE, "seed")  # keys that no trial is given
 PATHS = ("model", "data", "pretrained", "teacher", "adapter", "cfg", "plugins")
 
 
@@ -70,12 +72,6 @@ class Tuned:
     def recipe(self) -> Path:
         """Return the file for `cfg=`."""
         return self.out / "best_hyperparameters.yaml"
-
-    def in_words(self) -> str:
-        """Return how much was tried: "20 trials, 3 of them pruned"."""
-        counts = [(state, sum(t.state == state for t in self.trials)) for state in ("pruned", FAILED)]
-        parts = [f"{n} of them {state}" for state, n in counts if n]
-        return ", ".join([counted(len(self.trials), "trial"), *parts])
 
 
 def run_tune(
@@ -125,7 +121,7 @@ def tune_with(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Tuned:
     return run_tune({k: v for k, v in given.items() if k not in own}, **own)
 
 
-_OPTIONS = ("out", "trials", "space", "metric", "prune", "seeds", "sampler", "devices", "jobs")
+_OPTIONS = [name for name in inspect.signature(run_tune).parameters if name not in ("keys", "source")]
 
 
 def _option_text(value: Any) -> str:
@@ -145,7 +141,7 @@ def base_keys(keys: Mapping[str, Any], source: str = "argument") -> dict[str, An
     """
     full = {k: _in_full(v) if k in PATHS else v for k, v in keys.items()}
     config = get_cfg(full.pop("cfg", None), {"plots": False, **full}, source)
-    given = {k: getattr(config, k) for k, s in config.sources.items() if s != "default"}
+    given = config.given()
     for key in OWN:
         if key in keys and given.get(key) != KNOBS[key].default:
             hint = FIXED.get(key, "leave it out: trials are compared by their validation")
@@ -185,8 +181,8 @@ class Search:
         self.options, self.out = replace(options, space=space), out
         for line in lines:
             LOGGER.warning(line)
-        before = self._earlier()
-        self.lag = int(before.get("lag", len(slots)))
+        before = _read_plan(self.out / PLAN)
+        self.lag: int = before.get("lag", len(slots))
         self.base = _keep_threads(dict(base), before, slots)
         self.pool = Pool(self, out, slots, command, start)
         self._propose = propose
@@ -245,12 +241,12 @@ class Search:
                 "prune=True cannot reach the processes of a trial on several devices",
                 hint="prune=False; or devices=0,1 gives each trial a GPU of its own",
             )
-        before = self._earlier()
+        before = _read_plan(self.out / PLAN)
         if not before:
             return
         now = self._plan()
         hint = "another out= for another tune, or the settings that this one began with"
-        changes = changed(before.get("base") or {}, now["base"], what="tune")
+        changes = changed(before.get("base", {}), now["base"], what="tune")
         changes = changes or changed(
             {k: v for k, v in before.items() if k not in ("base", "trials")},
             {k: v for k, v in now.items() if k not in ("base", "trials")},
@@ -258,13 +254,6 @@ class Search:
         )
         if changes:
             raise ConfigError(f"the tune there has {changes}", str(self.out / PLAN), hint)
-
-    def _earlier(self) -> dict[str, Any]:
-        file = self.out / PLAN
-        data = read_yaml(file, ConfigError).data if file.is_file() else {}
-        if not isinstance(data, dict):
-            raise ConfigError("this is not the plan of a tune", str(file), "another out=, or remove the folder")
-        return data
 
     def _plan(self) -> dict[str, Any]:
         return {"base": dict(self.base), **self.options.to_data(), "lag": self.lag}
@@ -274,7 +263,7 @@ class Search:
         suggestion rests is tried once more."""
         begun = [n for n in range(self.options.trials) if self._file(n).is_file()]
         for n in range(max(begun, default=-1) + 1):
-            trial = earlier_job(self._file(n)).trial if n in begun else None
+            trial = _read_trial(self._file(n), self.options.space) if n in begun else None
             self._values.append(dict(trial["values"]) if trial else self._suggest(n))
         for n in range(max(len(self._values) - self.lag, 0), len(self._values)):
             for seed in self.options.seeds:
@@ -333,7 +322,7 @@ class Search:
 
     def _give_up(self) -> None:
         ended = list(self._ended.values())
-        if len(ended) >= HOPELESS and all(t.state == FAILED for t in ended):
+        if len(ended) >= MOST_FAILED_FIRST and all(t.state == FAILED for t in ended):
             first = ended[0]
             what = f"the first {len(ended)} trials have all failed; {first.folders[-1]}: {first.error}"
             raise UserError(what, str(self.out), ANEW)
@@ -367,14 +356,11 @@ class Search:
     def _job(self, n: int, seed: int) -> Job:
         name = _name(n, seed)
         file = self.out / name / JOB_FILE
-        before = earlier_job(file).trial if file.is_file() else None
+        before = _read_trial(file, self.options.space) if file.is_file() else None
         trial = before or {"values": self._values[n], "least": self._least(n, seed)}
         config = get_cfg(None, {**self.base, **self._values[n], "seed": seed})
-        keys = {
-            k: getattr(config, k) for k, s in config.sources.items() if s != "default" and k not in ("mode", "task")
-        }
         self._handed.add(name)
-        return Job(Run(_arm_name(n), seed, keys, {}), str(self.out / PLAN), trial=trial)
+        return Job(Run(_arm_name(n), seed, config.given("mode", "task"), {}), str(self.out / PLAN), trial=trial)
 
     # For the pool
 
@@ -411,13 +397,36 @@ class Search:
         return "" if figure is None else f"{after}, {metric} {figure:.4f}{shown}"
 
 
+def _read_plan(file: Path) -> dict[str, Any]:
+    """Return what a tune began with; empty where there is no file yet."""
+    data = read_yaml(file, ConfigError).data if file.is_file() else {}
+    if not isinstance(data, dict):
+        raise ConfigError("this is not the plan of a tune", str(file), ELSEWHERE)
+    if type(lag := data.get("lag", 1)) is not int or lag < 1:
+        raise ConfigError(f"this is not the plan of a tune: lag: {lag}", str(file), ELSEWHERE)
+    if not isinstance(base := data.get("base", {}), dict):
+        raise ConfigError(f"this is not the plan of a tune: base: {base}", str(file), ELSEWHERE)
+    return data
+
+
+def _read_trial(file: Path, space: Collection[str]) -> Mapping[str, Any]:
+    """Return the trial in a run's job file."""
+    trial = earlier_job(file).trial
+    values = trial.get("values") if isinstance(trial, dict) else None
+    if trial is None or not isinstance(values, dict) or set(values) != set(space):
+        raise ConfigError("this is not the job of a trial of this tune", str(file), ELSEWHERE)
+    if not isinstance(trial.get("least"), list):
+        raise ConfigError("this is not the job of a trial: least is not a list", str(file), ELSEWHERE)
+    return trial
+
+
 def _plan_text(plan: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(plan, allow_unicode=True, sort_keys=False, width=120)
     return f"# What this folder's tune began with; the same command goes on with it.\n{text}"
 
 
 def _check_data(base: Mapping[str, Any], models: Collection[Any], metric: str) -> None:
-    """Refuse models of several tasks, a metric that their task has not, and a dataset that cannot be read.
+    """Refuse models of several tasks, a metric that their task does not have, and a dataset that cannot be read.
 
     Raises:
         UserError: what is wrong.
@@ -437,7 +446,7 @@ def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequen
     """The base with a number of threads for all trials on a CPU, as the tune began with."""
     if "threads" in base:
         return base
-    threads = fixed_threads(base.get("device"), (before.get("base") or {}).get("threads"), slots)
+    threads = fixed_threads(base.get("device"), before.get("base", {}).get("threads"), slots)
     return base if threads is None else {**base, "threads": threads}
 
 

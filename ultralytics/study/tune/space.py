@@ -167,7 +167,7 @@ def _of_list(key: str, values: list[Any]) -> dict[str, Any]:
         raise ConfigError(f"{key}: two numbers are a range", hint=hint)
     if numeric:
         hint = f"a range is [low, high] or [low, high, log]; these values alone: {key}: {{choices: {values}}}"
-        raise ConfigError(f"{key}: {values} is no range", hint=hint)
+        raise ConfigError(f"{key}: {values} is not a range", hint=hint)
     return {"choices": values}
 
 
@@ -195,7 +195,7 @@ def _choices(key: str, value: Mapping[str, Any], file_of: Callable[[str, Any], A
     _refuse_others(key, value, ("choices",))
     given = value["choices"]
     if not isinstance(given, list | tuple) or len(given) < 2:
-        raise ConfigError(f"{key}: choices must be a list of two or more values", hint="a single value is no choice")
+        raise ConfigError(f"{key}: choices must be a list of two or more values", hint="one value leaves no choice")
     if key == "scale" and all(isinstance(v, str) for v in given):
         key = "model_scale"
     checked = [_checked(key, file_of(key, v)) for v in given]

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.cfg.values import SAMPLERS
 from ultralytics.study.record import FAILED, FINISHED, PRUNED
-from ultralytics.study.tune.options import SAMPLERS
 from ultralytics.study.tune.space import Axis, Space
 from ultralytics.utils.errors import ConfigError
 

@@ -40,7 +40,7 @@ def settle_keys(args: Config) -> None:
     Raises:
         ConfigError: naming a key of detection.
     """
-    if args.sources.get("imgsz", "default") == "default":
+    if args.is_default("imgsz"):
         args.set("imgsz", IMGSZ, "classify default")
     for key in FOREIGN:
         if getattr(args, key) not in (None, False):

@@ -72,7 +72,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         """Return the dataset of a split's paths."""
         args = self.args
         assert self.data is not None
-        rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
+        rect = args.rect_val and (args.rect or args.is_default("rect"))
         tiled = args.tiles is not None and mode == "val" and not self.training
         rect = rect and self.frame is None and not tiled
         return build_yolo_dataset(
@@ -182,8 +182,8 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
 
     def seen_images(self) -> list[Seen]:
         """Return the detections and labels of all images, in the loader's order: of a last validation that `coco`,
-        `save_json` or `analyse` wants them of, and on the leader alone. Detections of classes that the dataset has not
-        are left out."""
+        `save_json` or `analyse` wants them of, and on the leader alone. Detections of classes that the dataset does not
+        have are left out."""
         evaluators = [] if self.current is None else self.current.evaluators
         images = [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
         return [within(s, self.metrics.names) for s in images]

@@ -47,9 +47,8 @@ def keypoint_shape(net: Any, numbers: int) -> tuple[int, int]:
         net: a Backend.
         numbers: of the keypoints of an object.
     """
-    for holder in (net, getattr(net, "model", None), getattr(net, "metadata", None)):
-        shape = getattr(holder, "kpt_shape", None)
-        if shape is not None and shape[0] * shape[1] == numbers:
-            return int(shape[0]), int(shape[1])
+    shape = getattr(net, "kpt_shape", None)
+    if shape is not None and shape[0] * shape[1] == numbers:
+        return int(shape[0]), int(shape[1])
     each = 3 if numbers % 3 == 0 else 2
     return numbers // each, each

@@ -1,0 +1,28 @@
+"""The file that a command is to write: may it be?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import user_path
+
+
+def target_file(out: str | Path, overwrite: bool = True, kind: str = "a file", needs_folder: bool = True) -> Path:
+    """Return the path of a file to write, before the work that it is the result of.
+
+    Args:
+        out: as the user gave it; overwrite: an earlier file may be replaced.
+        kind: what it is, for the hint; needs_folder: its folder must be there.
+
+    Raises:
+        ConfigError: a folder has the name, or a file that may not be replaced, or its folder is missing.
+    """
+    path = user_path(out)
+    if path.is_dir():
+        raise ConfigError("this is a folder", str(path), f"give the name of {kind} in it")
+    if path.exists() and not overwrite:
+        raise ConfigError("the file already exists", str(path), "give another out=, or overwrite=True")
+    if needs_folder and not path.absolute().parent.is_dir():
+        raise ConfigError("the output folder does not exist", str(path.absolute()), "make it first")
+    return path
