@@ -13,6 +13,7 @@ import numpy as np
 
 from ultralytics.utils.coco import CROWD, DIFFICULT
 from ultralytics.utils.matching import IOU_THRESHOLDS
+from ultralytics.utils.text import unique_names
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Array
 
 POINTS = 1 << 20  # of the polygons of pairs that are compared at a time
@@ -43,11 +44,11 @@ def dota_figures(images: Sequence[RotatedImage], names: Mapping[int, str]) -> di
 
     Returns:
         mAP50, mAP75, mAP50-95 by the area under the largest precision from each recall on, and mAP50_voc07 by eleven
-        recalls, each 0..1, means over the classes with objects, or None where there are none; `per_class`: name →
-        objects, AP50, AP75, AP50-95, AP50_voc07, or None for a class without objects.
+        recalls, each 0..1, means over the classes with objects, or None where there are none; `per_class`: name (see
+        `unique_names`) → objects, AP50, AP75, AP50-95, AP50_voc07, or None for a class without objects.
     """
     per_class: dict[str, dict[str, Any] | None] = {}
-    for number, name in sorted(names.items()):
+    for number, name in unique_names(names).items():
         outcome = _outcome(images, number)
         per_class[name] = _class_figures(outcome) if outcome.objects else None
     measured = [row for row in per_class.values() if row is not None]

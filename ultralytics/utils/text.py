@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 # Control characters move a terminal's cursor or set its title, direction marks hide what follows, and lone surrogates
@@ -59,6 +59,23 @@ def counted(n: int, noun: str) -> str:
         return f"1 {noun}"
     hissing = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
     return f"{n} {noun}{'es' if hissing else 's'}"
+
+
+def unique_names(names: Mapping[int, str], ids: Iterable[int] = ()) -> dict[int, str]:
+    """Return class names that differ, in the order of their ids: of classes with one name the later ones are followed
+    by their id, as "cat (3)". Classes of `ids` that have no name are called by their id."""
+    given = {int(i): str(int(i)) for i in ids} | dict(names)
+    taken, used = set(given.values()), set[str]()
+    result: dict[int, str] = {}
+    for i, name in sorted(given.items()):
+        if name in used:
+            name = f"{name} ({i})"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        used.add(name)
+        result[i] = name
+    return result
 
 
 def duration(seconds: float) -> str:
