@@ -76,6 +76,10 @@ def _nothing_to_close(c: Config) -> bool:
     return c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup or c.copy_paste)
 
 
+def _draws_nothing(c: Config) -> bool:
+    return not (c.save or c.show or c.save_frames)
+
+
 # Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
 WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
     (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
@@ -95,7 +99,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (TVP, ("overlap", "whole"), lambda c: c.tiles is None, "there are no tiles="),
     (T, ("tile_visible", "tile_background", "merge", "merge_iou"), lambda c: c.tiles is None, "there are no tiles="),
     (VP, ("merge", "merge_iou"), _looks_once, "there is one network, and neither tiles= nor augment=True"),
-    (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
+    (P, _DRAWN, _draws_nothing, "save=False, so nothing is drawn"),
     (RUNS, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip
 
