@@ -114,7 +114,7 @@ class OBBValidator(DetectionValidator):
         only = [classes] if isinstance(classes, int) else classes
         nc = self.data.label_nc if self.data is not None else len(self.metrics.names)
         whole = whole_images(labels, [s.file for s in seen], nc, only, self.args.single_cls)
-        found = merged({os.path.splitext(s.file)[0]: torch.from_numpy(s.found) for s in seen})
+        found = merged((os.path.splitext(s.file)[0], torch.from_numpy(s.found)) for s in seen)
         images = [RotatedImage(found[image].numpy(), *objects) for image, objects in whole.objects.items()]
         figures = dota_figures(images, self.metrics.names)
         words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
