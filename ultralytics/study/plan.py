@@ -28,7 +28,7 @@ from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, 
 from ultralytics.study.tune.options import read_options
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import missing, user_path
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import name_key, safe_name
 from ultralytics.utils.yaml import Document, read_yaml
 
 KEYS = ("name", "base", "arms", "control", "seeds", "test", "tune")
@@ -188,7 +188,7 @@ class _Reader:
             arm = str(name)
             if safe_name(arm) != arm:
                 raise self.error(f"{arm!r} cannot be a folder's name", "arms", arm, hint=f"such as {safe_name(arm)}")
-            same = next((a for a in arms if a.casefold() == arm.casefold()), None)
+            same = next((a for a in arms if name_key(a) == name_key(arm)), None)
             if same is not None:
                 raise self.error(f"the arms {same!r} and {arm!r} would share a folder", "arms", arm, hint="rename one")
             arms[arm] = self.keys(keys, "arms", arm)

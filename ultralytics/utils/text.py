@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
@@ -117,6 +118,11 @@ def _one_letter_apart(a: str, b: str) -> bool:
 def has_unsafe(text: str) -> bool:
     """Return True if there are characters that `printable` would escape, or line breaks or tabs."""
     return _UNSAFE.search(text) is not None
+
+
+def name_key(name: str) -> str:
+    """Return what two names share that some file system takes for one: case and Unicode form do not tell them apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_text(text: str) -> bool:

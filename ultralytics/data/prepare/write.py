@@ -22,7 +22,7 @@ from ultralytics.data.whole import place_of, whole_file
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted, escaped, likely_slips, one_line
+from ultralytics.utils.text import counted, escaped, likely_slips, name_key, one_line
 
 SHOWN_PROBLEMS = 20
 SHOWN_CLASSES = 10
@@ -230,13 +230,13 @@ def _choose_targets(listed: Sequence[Annotated], problems: list[str]) -> list[Pu
         stem = target.with_suffix("")
         tries = [stem, stem.with_name(f"{stem.name}-{target.suffix[1:].lower()}")]
         number = 2
-        while str(tries[0]).casefold() in taken:
+        while name_key(str(tries[0])) in taken:
             del tries[0]
             if not tries:
                 tries, number = [stem.with_name(f"{stem.name}-{number}")], number + 1
         final = tries[0].with_name(tries[0].name + target.suffix)
         if final != target:
             problems.append(f"{a.image}: another image of its split has the name {stem}; it is written as {final}")
-        taken.add(str(tries[0]).casefold())
+        taken.add(name_key(str(tries[0])))
         result.append(final)
     return result
