@@ -39,7 +39,7 @@ class Annotated:
     shapes: list[Sequence[float] | None] = field(default_factory=list)
     ignored_shapes: list[Sequence[float] | None] = field(default_factory=list)
     # of a tile, what its whole image shows: class, four corners in pixels of that image, and whether it is difficult
-    whole: list[tuple[str, Sequence[float], bool]] | None = None  # one list for all tiles of an image
+    whole: list[tuple[str | int, Sequence[float], bool]] | None = None  # one list for all tiles of an image
     problems: list[str] = field(default_factory=list)  # "file: what", each one line
     cut: int = 0  # boxes that reached beyond the image
 
@@ -138,7 +138,7 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
     return DatasetError("no object could be read: the labels hold none", where)
 
 
-def whole_lists(annotated: Iterable[Annotated]) -> list[list[tuple[str, Sequence[float], bool]]]:
+def whole_lists(annotated: Iterable[Annotated]) -> list[list[tuple[str | int, Sequence[float], bool]]]:
     """Return what whole images show, each list once: an image's tiles share it."""
     return list({id(a.whole): a.whole for a in annotated if a.whole}.values())
 
@@ -154,7 +154,7 @@ def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, whe
         raise ConfigError(f"names={list(names)} names a class twice")
     found = {str(c) for a in annotated for c, _ in a.objects}
     found |= {str(c) for a in annotated for c, _, _ in a.ignored if c is not None}
-    found |= {c for whole in whole_lists(annotated) for c, _, _ in whole}
+    found |= {str(c) for whole in whole_lists(annotated) for c, _, _ in whole}
     if not found:
         raise no_objects(annotated, where=str(where))
     order = list(names) if names else sorted(found)

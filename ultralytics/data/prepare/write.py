@@ -18,7 +18,7 @@ import yaml
 
 from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, first_of, in_threads, no_objects
 from ultralytics.data.prepare.folder import place_image
-from ultralytics.data.whole import place_of, whole_file
+from ultralytics.data.whole import place_of, whole_file, whole_text
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
@@ -199,8 +199,8 @@ def _write_whole(folder: Path, jobs: Sequence[_Job], ids: Mapping[str, int]) -> 
         written.add(image)
         file = Path(str(whole_file(image)))
         file.parent.mkdir(parents=True, exist_ok=True)
-        rows = (f"{ids[c]} {_numbers_text(corners)} {difficult:d}\n" for c, corners, difficult in job.image.whole)
-        file.write_text("".join(rows), encoding="utf-8")
+        rows = ((_class_id(c, ids), corners, difficult) for c, corners, difficult in job.image.whole)
+        file.write_text(whole_text(rows), encoding="utf-8")
 
 
 def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:
