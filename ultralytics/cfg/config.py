@@ -29,6 +29,7 @@ from ultralytics.cfg.keys import (
 from ultralytics.cfg.knob import RUNS, check_switches
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.cfg.unsupported import NEGATED, RENAMED, UNSUPPORTED, asks_nothing
+from ultralytics.cfg.values import id_list
 from ultralytics.cfg.words import NUMBER, parse_value, unquoted
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
@@ -139,8 +140,7 @@ def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
     Raises:
         ConfigError: naming the first.
     """
-    numbers = [] if classes is None else classes if isinstance(classes, list) else [classes]
-    for number in numbers:
+    for number in id_list(classes) or []:
         if number >= nc:
             raise ConfigError(f"classes={classes}: there is no class {number}", hint=f"{whose} has 0 to {nc - 1}")
 

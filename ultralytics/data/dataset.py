@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from ultralytics.cfg.values import id_list
 from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
 from ultralytics.data.cache.images import Loader, RecentImages, cached
 from ultralytics.data.labelset import FileNames, LabelSet
@@ -110,8 +111,8 @@ class YOLODataset:
             read = points * numbers, annotations, numbers
             labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, *read)
         self.targets = Targets(annotations, overlap_mask, mask_ratio)
-        if classes is not None:
-            labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
+        if (ids := id_list(classes)) is not None:
+            labels = labels.keep_classes(ids)
         if single_cls:
             labels.merge_classes()
         self.frame = None if native else frame or (imgsz, imgsz)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file
+from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, row_numbers
 from ultralytics.data.labelset import LabelSet
 from ultralytics.data.polygons import Polygons
 from ultralytics.utils.coco import CROWD, DIFFICULT
@@ -175,10 +175,9 @@ def _labelled(labels: LabelSet, i: int, left: int, top: int, tile: bool) -> Obje
 
 def _as_written(judged: Judged) -> list[Float64Array]:
     """Return the polygons of rows as their file has them, in parts of the image; of a box its corners."""
-    lines, polygons = (judged.text or "").splitlines(), []
-    for number, (_, x, y, w, h, *_) in zip(judged.lines, judged.rows.tolist(), strict=True):
-        words = lines[number - 1].split()[1:]
-        points = np.array([float(v) for v in words if v != "crowd"]).reshape(-1, 2)
+    polygons = []
+    for numbers, (_, x, y, w, h, *_) in zip(row_numbers(judged), judged.rows.tolist(), strict=True):
+        points = np.array(numbers).reshape(-1, 2)
         upright = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2 + (x, y)
         polygons.append(upright if len(points) == 2 else points)
     return polygons

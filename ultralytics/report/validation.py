@@ -15,6 +15,7 @@ from ultralytics.report.markup import Chart, Curve, Html, Section, details, grid
 from ultralytics.report.reading import Validation, mapping, noted
 from ultralytics.study.resampling import Detections
 from ultralytics.utils.analysis import KINDS, mistakes, span, worst
+from ultralytics.utils.boxes import ltwh2xyxy
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.confusion import ConfusionMatrix
@@ -56,7 +57,7 @@ def _confusion(seen: Sequence[Seen], names: Mapping[int, str]) -> ConfusionMatri
     for s in seen:
         found, truths = (torch.from_numpy(np.asarray(v, np.float32)) for v in (s.found, s.truths[s.truths[:, 5] == 0]))
         for rows in (found, truths):
-            rows[:, 2:4] += rows[:, :2]
+            rows[:, :4] = ltwh2xyxy(rows[:, :4])
         matrix.process_batch(found, truths[:, :4], truths[:, 4])
     return matrix
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultralytics.utils.boxes import signed_areas
 from ultralytics.utils.coco import CROWD, DIFFICULT
 from ultralytics.utils.matching import IOU_THRESHOLDS
 from ultralytics.utils.text import unique_names
@@ -161,13 +162,6 @@ def padded(polygons: Sequence[Float64Array]) -> Float64Array:
     return np.stack([np.pad(np.asarray(p, np.float64), ((0, longest - len(p)), (0, 0)), "edge") for p in polygons])
 
 
-def polygon_areas(polygons: Float64Array) -> Float64Array:
-    """Return the areas (m,) of polygons (m, K, 2)."""
-    x, y = np.moveaxis(polygons - polygons[:, :1], -1, 0)
-    areas: Float64Array = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
-    return areas
-
-
 def _meeting(
     boxes: Float64Array, polygons: Float64Array, areas: Float64Array
 ) -> Iterator[tuple[Int64Array, Int64Array, Float64Array]]:
@@ -192,7 +186,7 @@ def _best_overlap(boxes: Float64Array, polygons: Sequence[Float64Array]) -> tupl
     not above the lowest threshold."""
     overlap, best = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
     shapes, own = padded(polygons), boxes[:, 2] * boxes[:, 3]
-    areas = polygon_areas(shapes)
+    areas = np.abs(signed_areas(shapes))
     for i, j, most in _meeting(boxes, shapes, areas):
         most = np.minimum(most, own[i])
         enough = most > (IOU_THRESHOLDS[0] - ROUNDING) * (own[i] + areas[j] - most)
@@ -210,7 +204,7 @@ def _best_overlap(boxes: Float64Array, polygons: Sequence[Float64Array]) -> tupl
 def _part_inside(boxes: Float64Array, polygons: Sequence[Float64Array]) -> Float64Array:
     """Return the largest part (n,) of each box that one of the polygons covers."""
     part, shapes, own = np.zeros(len(boxes)), padded(polygons), boxes[:, 2] * boxes[:, 3]
-    for i, j, _ in _meeting(boxes, shapes, polygon_areas(shapes)):
+    for i, j, _ in _meeting(boxes, shapes, np.abs(signed_areas(shapes))):
         np.maximum.at(part, i, shared_areas(boxes[i], shapes[j]) / own[i].clip(ROUNDING))
     return part
 
@@ -226,7 +220,7 @@ def largest_pieces(
         least: part of a piece that another covers, from which on both are of one object.
     """
     shapes = padded(polygons)
-    areas, kept = polygon_areas(shapes), np.ones(len(polygons), np.bool_)
+    areas, kept = np.abs(signed_areas(shapes)), np.ones(len(polygons), np.bool_)
     rank = np.empty(len(areas), np.int64)
     rank[np.argsort(-areas, kind="stable")] = np.arange(len(areas))
     pairs: list[Int64Array] = [np.zeros((0, 2), np.int64)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ultralytics.data.prepare.boxes import Box, Header, look
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
+from ultralytics.utils.threads import readers
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
@@ -112,7 +112,7 @@ def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> list[T]:
     """Return the results of a function that reads files, in order, with a progress bar."""
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(max_workers=readers()) as pool:
         return list(progress(pool.map(function, items), total=len(items), desc=desc))
 
 

@@ -29,6 +29,7 @@ from ultralytics.data.labels import (
     judge_ignored,
     judge_labels,
     label_file,
+    row_numbers,
 )
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
@@ -39,7 +40,7 @@ from ultralytics.data.prepare.coco_shapes import OUTLINED
 from ultralytics.data.prepare.folder import walk
 from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.rows import CORNERS, as_corners, corners_of_box, outline_of, pose_numbers, row_numbers
+from ultralytics.data.prepare.rows import CORNERS, as_corners, corners_of_box, outline_of, pose_numbers
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.data.whole import place_of, whole_rows
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError

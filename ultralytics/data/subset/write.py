@@ -33,6 +33,7 @@ from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.files import Checksums, not_written, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import readers
 from ultralytics.utils.types import ANY_CLASS
 
 KIND = "subset"  # in the manifest
@@ -148,7 +149,7 @@ def build(
 ) -> None:
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
-    with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(max_workers=workers or readers()) as pool:
         results = pool.map(lambda job: _contents(job[1], choice.ids, choice.form), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
     _add_wholes(jobs, contents, choice)
