@@ -52,6 +52,14 @@ def distinct(names: Iterable[str]) -> list[str]:
     return result
 
 
+def label_stems(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """Name the label files of a split's images, file → stem, by the set of images alone: every rank finds the same
+    names, in whatever order the loader has them."""
+    ordered = sorted(files)
+    stems = OutputNames(folder, ordered, [Path(f).stem for f in ordered], [LABELS]).stems
+    return dict(zip(ordered, stems, strict=True))
+
+
 class OutputNames:
     """The stems of all outputs of a call, one per source.
 
