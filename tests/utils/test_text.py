@@ -9,7 +9,16 @@ from ultralytics.engine.results import Results
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.plotting import Annotator, plot_confusion_matrix
-from ultralytics.utils.text import counted, has_unsafe, likely_slips, name_key, one_line, printable, safe_name, unique_names
+from ultralytics.utils.text import (
+    counted,
+    has_unsafe,
+    likely_slips,
+    name_key,
+    one_line,
+    printable,
+    safe_name,
+    unique_names,
+)
 
 CLEAR = "\x1b[2J\x1b]0;title\x07"
 anything = st.text(alphabet=st.characters(codec=None), max_size=300)

@@ -106,9 +106,7 @@ class Tracking:
             self._places[key] = len(self._places)
             if not self._persists:  # what has ended is not needed again
                 ended = source.whole | source.incomplete.keys()
-                self._sequences = {
-                    n: s for n, s in self._sequences.items() if s.index < s.last or s.index not in ended
-                }
+                self._sequences = {n: s for n, s in self._sequences.items() if s.index < s.last or s.index not in ended}
         place = self._places[key]
         if place not in self._sequences:
             self._sequences[place] = _Sequence(self.config, self.trails)

@@ -254,8 +254,8 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
 
     @property
     def by_name(self) -> dict[str, float | None]:
-        """Class name (see `unique_names`) → mAP50-95 of what the task is about; None without labels. In the order of the
-        classes' ids."""
+        """Class name (see `unique_names`) → mAP50-95 of what the task is about; None without labels. In the order of
+        the classes' ids."""
         found = dict(zip(map(int, self.main.ap_class_index), map(float, self.main.ap), strict=True))
         return {name: found.get(number) for number, name in unique_names(self.names).items()}
 

@@ -260,7 +260,9 @@ def test_the_objects_of_whole_images_are_carried_along(tmp_path, message, folds)
     row = "0 .1 .1 .2 .1 .2 .2 .1 .2"
     for image in range(4):
         for x in (0, 44):
-            write(tmp_path, "train", f"P{image}__64__{x}___0.png", [row, f"1{row[1:]}"], picture=PNG + bytes([image, x]))
+            write(
+                tmp_path, "train", f"P{image}__64__{x}___0.png", [row, f"1{row[1:]}"], picture=PNG + bytes([image, x])
+            )
     write(tmp_path, "val", "Q__64__0___0.png", [row])
     whole = tmp_path / "whole" / "train"
     whole.mkdir(parents=True)
