@@ -18,7 +18,7 @@ from ultralytics.utils.coco import Seen, image_id
 from ultralytics.utils.files import write_json, write_text
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import greedy_nms
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import counted, safe_name
 
 MERGED_IOU = 0.3  # overlap above which one of two detections from neighbouring tiles goes, the reference's
 
@@ -35,8 +35,8 @@ def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) 
     found = [(os.path.splitext(image.file)[0], torch.from_numpy(image.found)) for image in seen]
     stem, count = Counter(os.path.basename(path) for path, _ in found).most_common(1)[0] if found else ("", 0)
     if count > 1:
-        what = "%d images are called %s, and Task1 files cannot tell the detections of such images apart"
-        LOGGER.warning(what, count, stem)
+        what = "%s are called %s, and Task1 files cannot tell the detections of such images apart"
+        LOGGER.warning(what, counted(count, "image"), stem)
     write_json(folder / "predictions.json", [row for image in seen for row in _rows_of(image)])
     _write_task1(folder / "predictions_txt", found, names)
     if any(place_of(path)[0] != path for path, _ in found):
