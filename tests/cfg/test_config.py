@@ -247,6 +247,8 @@ IDLE = [
     ("predict", {"save_conf": True, "save_txt": True, "save": True}, ""),
     ("predict", {"show_labels": False, "save": False}, "show_labels=False has no effect: save=False"),
     ("predict", {"line_width": 3, "save": True}, ""),
+    ("predict", {"line_width": 3, "save": False, "show": True}, ""),
+    ("predict", {"show_boxes": False, "save": False, "save_frames": True}, ""),
     ("predict", {"agnostic_nms": True, "single_cls": True}, "agnostic_nms=True has no effect: single_cls=True"),
     ("predict", {"overlap": 0.3}, "overlap=0.3 has no effect: there are no tiles="),
     ("val", {"whole": False}, "whole=False has no effect: there are no tiles="),

@@ -154,6 +154,20 @@ def test_each_video_begins_anew_and_a_folder_is_one_sequence(yolo, finder, frame
     assert [rows[0].split(",")[0], rows[-1].split(",")[0]] == ["1", "6"]
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+def test_folders_whose_images_alternate_are_sequences_of_their_own(yolo, finder, frames, tmp_path, batch):
+    finder.misses = finder.noise = 0
+    names = [str(tmp_path / folder / f"{n}.png") for n in range(3) for folder in ("ma", "mb")]
+    for n, name in enumerate(names):
+        imwrite(name, frames[n])
+    found = yolo.track(names, save_mot=True, batch=batch, project=str(tmp_path), name="r", **KEYS)
+    assert ids_of(found) == [[1, 2, 3, 4]] * 6, "none begins anew"
+    assert [t.frame_id for t in yolo.predictor.trackers] == [3, 3]
+    for folder in ("ma", "mb"):
+        rows = (tmp_path / "r" / "mot" / f"{folder}.txt").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
+
+
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_frames_are_taken_in_order_whatever_the_batch(yolo, finder, frames, batch):
     """Also where images of two shapes alternate, which go in as batches of their own."""

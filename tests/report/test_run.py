@@ -14,7 +14,7 @@ from tests.helpers.studies import seen_of
 from ultralytics.cli import main
 from ultralytics.engine.run.folder import LOCK_FILE, RunLock, read_holder
 from ultralytics.report.page import find_folder, make_page, write_page
-from ultralytics.report.reading import read_run
+from ultralytics.report.reading import Validation, read_run
 from ultralytics.report.run import best_epoch
 from ultralytics.study.record import write_seen
 from ultralytics.utils.confusion import ConfusionMatrix
@@ -195,6 +195,15 @@ def test_kept_detections_give_curves_confusion_and_the_worst_mistakes(tmp_path):
     assert {"pr-test", "confusion-test", "images-test"} <= page.ids
     chart = next(c for c in page.charts if c["title"] == "Precision over recall")
     assert sorted(x["name"].split()[0] for x in chart["lines"][1:]) == ["x", "y", "z"]
+
+
+def test_classes_are_known_by_their_ids():
+    rows = {"b": {"id": 1, "mAP50": 0.5}, "d": {"id": 3}}
+    assert Validation("", Path(), {"classes": rows}).class_names == {1: "b", 3: "d"}
+    whole = {"classes": rows, "dota": {"per_class": {"a": None, "b": {}, "c": None, "d": {}}}}
+    assert Validation("", Path(), whole).class_names == dict(enumerate("abcd"))
+    earlier = {"classes": {"b": {"mAP50": 0.5}}, "dota": None}
+    assert Validation("", Path(), earlier).class_names == {}, "without ids, of classes with labels alone"
 
 
 PNG = bytes.fromhex(

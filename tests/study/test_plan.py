@@ -116,6 +116,12 @@ def test_seeds_are_a_number_or_a_list(study):
         ("  plain:\n    model: yolov8n.yaml", "  plain:\n    imgsz: 64", 4, "no model"),
         ("  fla:\n", "  a/b:\n", 6, "folder's name"),
         ("  fla:\n", "  Plain:\n", 6, "share a folder"),
+        (
+            "  plain:\n    model: yolov8n.yaml",
+            "  \u00e9: {model: yolov8n.yaml}\n  E\u0301: {model: yolov8n.yaml}",
+            5,
+            "share a",
+        ),
         ("data: toy/toy.yaml, ", "", 4, "no data"),
         ("name: mine", "name: ../x", 1, "folder's name"),
     ],

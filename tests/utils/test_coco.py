@@ -71,6 +71,12 @@ def test_perfect_detections():
     assert figures["per_class"] == {"a": pytest.approx(1)}
 
 
+def test_classes_of_one_name_have_a_figure_each():
+    found, truths = np.array([[10.0, 20, 50, 40, 0.9, 0]]), np.array([[10.0, 20, 50, 40, 0, 0], [90.0, 90, 9, 9, 1, 0]])
+    seen = [Seen("a.jpg", (100, 100), found, truths)]
+    assert coco_figures(seen, {0: "a", 1: "a"})["per_class"] == {"a": pytest.approx(1), "a (1)": 0}
+
+
 def test_predictions_are_what_coco_reads():
     seen = [
         Seen("x/000000000139.jpg", (9, 9), np.array([[1, 2, 3, 4, 0.123456, 79.0]]), np.zeros((0, 6))),

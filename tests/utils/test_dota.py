@@ -133,6 +133,13 @@ def test_empty_images_and_classes_without_objects():
     assert dota_figures([], NAMES)["mAP50"] is None
 
 
+def test_classes_of_one_name_are_measured_each():
+    seen = [image([(0, 0, 0.9)], [(0, 0), (50, 50, 0, 1)])]  # one right detection of class 0, none of class 1
+    figures = dota_figures(seen, {0: "a", 1: "a"})
+    assert figures["mAP50"] == 0.5
+    assert {k: row["AP50"] for k, row in figures["per_class"].items()} == {"a": 1, "a (1)": 0}
+
+
 def test_an_overlap_must_be_above_the_threshold():
     """Of squares of 10 that are moved by d, it is (10 - d) / (10 + d)."""
     found = of_ships(image([(1.4, 0, 0.9), (22, 0, 0.8)], [(0, 0), (20, 0)]))  # 0.754 and 0.667

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.utils import charts
+from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.metrics import (
     ConfusionMatrix,
     DetMetrics,
@@ -13,6 +14,7 @@ from ultralytics.utils.metrics import (
     ap_per_class,
     average_precision,
     compute_ap,
+    curve_numbers,
     smooth,
 )
 
@@ -79,6 +81,23 @@ def test_means_are_over_classes_with_labels_and_maps_over_all():
     assert metrics.maps.shape == (3,)
     assert metrics.maps[1] == pytest.approx(metrics.box.map)
     assert metrics.nt_per_class.tolist() == [1, 0, 1]
+
+
+def test_classes_of_one_name_have_figures_each():
+    metrics = DetMetrics(names={0: "a", 1: "a", 2: "b"})
+    right = np.array([[True] * 10, [False] * 10, [True] * 10])
+    metrics.process(right, np.array([0.9, 0.8, 0.7]), np.array([0, 1, 2]), np.array([0, 1, 2]))
+    by_name = {"a": pytest.approx(0.995), "a (1)": 0, "b": pytest.approx(0.995)}
+    assert metrics.by_name == by_name
+    classes = metrics.to_dict()["classes"]
+    assert {k: (row["id"], row["mAP50-95"]) for k, row in classes.items()} == {
+        k: (i, ap) for i, (k, ap) in enumerate(by_name.items())
+    }
+    assert [c["name"] for c in curve_numbers(metrics.box, metrics.names)["classes"]] == list(by_name)
+    answers = ClassifyMetrics({0: "a", 1: "a"})
+    answers.update(np.array([[0], [0]]), np.array([0, 1]))
+    assert answers.by_name == {"a": 1, "a (1)": 0}
+    assert answers.to_dict()["classes"]["a (1)"] == {"id": 1, "images": 1, "top1": 0}
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,7 +9,16 @@ from ultralytics.engine.results import Results
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.plotting import Annotator, plot_confusion_matrix
-from ultralytics.utils.text import counted, has_unsafe, likely_slips, one_line, printable, safe_name
+from ultralytics.utils.text import (
+    counted,
+    has_unsafe,
+    likely_slips,
+    name_key,
+    one_line,
+    printable,
+    safe_name,
+    unique_names,
+)
 
 CLEAR = "\x1b[2J\x1b]0;title\x07"
 anything = st.text(alphabet=st.characters(codec=None), max_size=300)
@@ -19,6 +28,18 @@ def test_numbers_have_their_plurals():
     assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert (counted(1, "box"), counted(3, "box"), counted(2, "class")) == ("1 box", "3 boxes", "2 classes")
     assert [counted(2, n) for n in ("epoch", "batch", "patch")] == ["2 epochs", "2 batches", "2 patches"]
+
+
+def test_classes_of_one_name_are_told_apart_by_their_ids():
+    assert unique_names({2: "b", 0: "a", 1: "a"}) == {0: "a", 1: "a (1)", 2: "b"}
+    assert list(unique_names({2: "b", 0: "a", 1: "a"})) == [0, 1, 2]
+    assert unique_names({0: "a", 1: "a", 2: "a (1)"}) == {0: "a", 1: "a (1)_", 2: "a (1)"}
+    assert unique_names({0: "2"}, [1, 2]) == {0: "2", 1: "1", 2: "2 (2)"}, "classes without a name"
+
+
+def test_names_that_some_file_system_takes_for_one():
+    assert len({name_key(n) for n in ("\u00e9a.png", "e\u0301A.png", "E\u0301a.PNG", "\u00c9A.png")}) == 1
+    assert len({name_key(n) for n in ("a", "a ", "\u00e9", "e", "a.png")}) == 5
 
 
 def test_names_that_may_be_slips():

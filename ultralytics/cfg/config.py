@@ -29,6 +29,7 @@ from ultralytics.cfg.keys import (
 from ultralytics.cfg.knob import RUNS, check_switches
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.cfg.unsupported import NEGATED, RENAMED, UNSUPPORTED, asks_nothing
+from ultralytics.cfg.values import id_list
 from ultralytics.cfg.words import NUMBER, parse_value, unquoted
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
@@ -76,6 +77,10 @@ def _nothing_to_close(c: Config) -> bool:
     return c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup or c.copy_paste)
 
 
+def _draws_nothing(c: Config) -> bool:
+    return not (c.save or c.show or c.save_frames)
+
+
 # Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
 WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
     (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
@@ -95,7 +100,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (TVP, ("overlap", "whole"), lambda c: c.tiles is None, "there are no tiles="),
     (T, ("tile_visible", "tile_background", "merge", "merge_iou"), lambda c: c.tiles is None, "there are no tiles="),
     (VP, ("merge", "merge_iou"), _looks_once, "there is one network, and neither tiles= nor augment=True"),
-    (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
+    (P, _DRAWN, _draws_nothing, "save=False, so nothing is drawn"),
     (RUNS, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip
 
@@ -135,8 +140,7 @@ def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
     Raises:
         ConfigError: naming the first.
     """
-    numbers = [] if classes is None else classes if isinstance(classes, list) else [classes]
-    for number in numbers:
+    for number in id_list(classes) or []:
         if number >= nc:
             raise ConfigError(f"classes={classes}: there is no class {number}", hint=f"{whose} has 0 to {nc - 1}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ultralytics.utils.errors import ConfigError
@@ -119,3 +120,8 @@ def check_points(value: Any) -> list[list[float]]:
     _require(all(len(pair) == 2 for pair in pairs))
     _require(all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in numbers))
     return [[float(n) for n in pair] for pair in pairs]
+
+
+def id_list(classes: int | Sequence[int] | None) -> list[int] | None:
+    """Return the class ids that the key `classes` means: one, several, or None for all."""
+    return classes if classes is None else [classes] if isinstance(classes, int) else list(classes)

@@ -22,6 +22,7 @@ from ultralytics.utils.files import walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.threads import readers
 
 SHOWN_PROBLEMS = 10
 SHOWN_CLASSES = 5  # in a line
@@ -64,7 +65,7 @@ def scan_classes(
     now[:, 0] = [signature(f) for f in files]
     entry = memory.load(now)
     if entry is None:
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        with ThreadPoolExecutor(max_workers=readers()) as pool:
             results = pool.map(lambda i: memory.recall(i) or _check_image(files[i], memory.known(i)), range(len(files)))
             entry = Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
         memory.keep(entry)

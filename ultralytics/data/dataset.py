@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from ultralytics.cfg.values import id_list
 from ultralytics.data.augment import Augmentation, letterboxed_sample
 from ultralytics.data.cache.images import Loader, RecentImages, cached
 from ultralytics.data.device_drawing import pack
@@ -112,8 +113,8 @@ class YOLODataset:
             read = points * numbers, annotations, numbers
             labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, *read)
         self.targets = Targets(annotations, overlap_mask, mask_ratio)
-        if classes is not None:
-            labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
+        if (ids := id_list(classes)) is not None:
+            labels = labels.keep_classes(ids)
         if single_cls:
             labels.merge_classes()
         self.frame = None if native else frame or (imgsz, imgsz)

@@ -19,7 +19,7 @@ from ultralytics.utils.images import (
     truncated_png,
     undecodable,
 )
-from ultralytics.utils.text import is_text
+from ultralytics.utils.text import is_text, name_key
 from ultralytics.utils.types import UInt8Array
 
 MIN_SIDE = 10  # pixels
@@ -104,7 +104,7 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
     singles = [p for p in paths if not p.is_dir() and p.suffix.lower() != ".txt"]
     groups = [[p] for p in paths if p not in singles] + ([singles] if singles else [])
     heads = [g[0].parent.name if g is singles else g[0].stem if g[0].is_file() else g[0].name for g in groups]
-    if len({nfc(h).casefold() for h in heads}) < len(heads) or any(h in ("", "images", "labels") for h in heads):
+    if len(set(map(name_key, heads))) < len(heads) or any(h in ("", "images", "labels") for h in heads):
         heads = [str(i) for i in range(len(groups))]
     names: dict[str, str] = {}
     owner: dict[str, str] = {}

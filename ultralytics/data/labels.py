@@ -481,3 +481,9 @@ def _holds_points(values: list[float]) -> bool:
         return False
     points = [(px, py) for px, py in zip(values[4::2], values[5::2], strict=False) if px or py]
     return all(abs(px - x) <= w / 2 + 0.01 and abs(py - y) <= h / 2 + 0.01 for px, py in points)
+
+
+def row_numbers(judged: Judged) -> list[list[float]]:
+    """Return the numbers behind the class of each row of a label or ignore file that is used, as they are written."""
+    lines = (judged.text or "").splitlines()
+    return [[float(w) for w in lines[number - 1].split()[1:] if w != "crowd"] for number in judged.lines]

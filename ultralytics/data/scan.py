@@ -36,6 +36,7 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import read_image_file
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.threads import readers
 from ultralytics.utils.types import BoolArray, Int64Array
 
 SHOWN_PROBLEMS = 10
@@ -214,7 +215,7 @@ def _signatures(files: Sequence[str]) -> Int64Array:
 
 def _check_all(files: Sequence[str], memory: ScanCache, desc: str, form: RowForm) -> Entry:
     """Check what the memory does not know, with all cores: decoding releases the interpreter's lock."""
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(max_workers=readers()) as pool:
         check = partial(_check_image, form=form)
         results = pool.map(lambda i: memory.recall(i) or check(files[i], memory.known(i)), range(len(files)))
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")), form)

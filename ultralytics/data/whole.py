@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file
+from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, row_numbers
 from ultralytics.data.labelset import LabelSet
 from ultralytics.data.polygons import Polygons
 from ultralytics.utils.coco import CROWD, DIFFICULT
@@ -80,6 +80,26 @@ def whole_file(stem: str) -> str | None:
     """
     head, images, tail = stem.rpartition(f"{os.sep}images{os.sep}")
     return f"{head}{os.sep}whole{os.sep}{tail}.txt" if images else None
+
+
+def whole_rows(stem: str, nc: int) -> list[tuple[int, list[float], bool]] | None:
+    """Return the objects of a whole image: class, four corners in pixels, and whether it is difficult; None where it
+    has no file, or none that can be used, which is a warning.
+
+    Args:
+        stem: as of `whole_file`; nc: number of classes.
+    """
+    found = _read_whole(whole_file(stem), nc)
+    if found is None:
+        return None
+    rows = zip(found.classes.tolist(), found.polygons, found.kinds.tolist(), strict=True)
+    return [(int(c), corners.ravel().tolist(), kind == DIFFICULT) for c, corners, kind in rows]
+
+
+def whole_text(rows: Iterable[tuple[int, Sequence[float], bool]]) -> str:
+    """Return the text of a file of such rows, with ten significant digits: a pixel of an image 10,000 wide keeps six
+    decimals."""
+    return "".join(f"{c} {' '.join(f'{v:.10g}' for v in corners)} {difficult:d}\n" for c, corners, difficult in rows)
 
 
 def whole_images(
@@ -155,10 +175,9 @@ def _labelled(labels: LabelSet, i: int, left: int, top: int, tile: bool) -> Obje
 
 def _as_written(judged: Judged) -> list[Float64Array]:
     """Return the polygons of rows as their file has them, in parts of the image; of a box its corners."""
-    lines, polygons = (judged.text or "").splitlines(), []
-    for number, (_, x, y, w, h, *_) in zip(judged.lines, judged.rows.tolist(), strict=True):
-        words = lines[number - 1].split()[1:]
-        points = np.array([float(v) for v in words if v != "crowd"]).reshape(-1, 2)
+    polygons = []
+    for numbers, (_, x, y, w, h, *_) in zip(row_numbers(judged), judged.rows.tolist(), strict=True):
+        points = np.array(numbers).reshape(-1, 2)
         upright = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2 + (x, y)
         polygons.append(upright if len(points) == 2 else points)
     return polygons

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -18,7 +17,7 @@ from typing import IO
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import lock
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, name_key
 
 # Folders of a run in which outputs lie.
 IMAGES, LABELS, CROPS, MOT, EMBEDDINGS, FRAMES = "", "labels", "crops", "mot", "embeddings", "frames"
@@ -44,18 +43,21 @@ def distinct(names: Iterable[str]) -> list[str]:
     result = list(names)
     first: dict[str, int] = {}
     for i, name in enumerate(result):
-        first.setdefault(_name_key(name), i)
+        first.setdefault(name_key(name), i)
     taken = set(first)
     for i, name in enumerate(result):
-        if first[_name_key(name)] != i:
-            result[i] = next(n for n in numbered(name) if _name_key(n) not in taken)
-            taken.add(_name_key(result[i]))
+        if first[name_key(name)] != i:
+            result[i] = next(n for n in numbered(name) if name_key(n) not in taken)
+            taken.add(name_key(result[i]))
     return result
 
 
-def _name_key(name: str) -> str:
-    """Return what two names share that some file system takes for one: case and Unicode form do not tell them apart."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+def label_stems(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """Name the label files of a split's images, file → stem, by the set of images alone: every rank finds the same
+    names, in whatever order the loader has them."""
+    ordered = sorted(files)
+    stems = OutputNames(folder, ordered, [Path(f).stem for f in ordered], [LABELS]).stems
+    return dict(zip(ordered, stems, strict=True))
 
 
 class OutputNames:
@@ -106,7 +108,7 @@ class OutputNames:
             self._earlier = _read_record(file) if file else {}
             self._assign(wanted)
             mine = {
-                f"{kind}/{_name_key(stem)}": owner or ""
+                f"{kind}/{name_key(stem)}": owner or ""
                 for stem, owner in zip(self.stems, self._owners, strict=True)
                 for kind in kinds
             }
@@ -123,10 +125,10 @@ class OutputNames:
 
         Numbers are left out where they would make the name of another source's crop."""
         stem = self.stems[index] + (f"_{frame}" if frame else "")
-        repeated = self._earlier.get(f"{CROPS}/{_name_key(self.stems[index])}", "") == self._owners[index]
+        repeated = self._earlier.get(f"{CROPS}/{name_key(self.stems[index])}", "") == self._owners[index]
         # The frames of another video may be called STEM_FRAME_2, …
-        for name in numbered(stem, "-" if frame and _name_key(stem) in self._framed else "_"):
-            key = _name_key(name)
+        for name in numbered(stem, "-" if frame and name_key(stem) in self._framed else "_"):
+            key = name_key(name)
             if name != stem and (self._taken.get(key, index) != index or f"{CROPS}/{key}" in self._earlier):
                 continue
             files = self._there[CROPS].get(key, [])
@@ -145,7 +147,7 @@ class OutputNames:
 
     def _take(self, index: int, stem: str) -> bool:
         """Give a source a stem, if that is free."""
-        key, owner = _name_key(stem), self._owners[index]
+        key, owner = name_key(stem), self._owners[index]
         framed = self._videos[index] and self._kinds != [IMAGES]
         if key in self._taken or (framed and key in self._bases):
             return False
@@ -189,7 +191,7 @@ def _files_by_key(folder: Path, kind: str) -> dict[str, list[str]]:
         for file in _list_folder(each):
             if file.name == RECORD or (kind == IMAGES and file.name in (LABELS, CROPS, MOT, EMBEDDINGS, FRAMES)):
                 continue
-            key = _name_key(file.stem)
+            key = name_key(file.stem)
             found.setdefault(key, []).append(str(file))
             if base := _unnumbered(key):
                 found.setdefault(f"{base}_#", []).append(str(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,14 +284,10 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         """
         path = _not_source(txt_file, self.path)
         if self.probs is not None:
-            text = "".join(f"{score:.2f} {name}\n" for name, score in self._likely())
+            text = class_rows(self._likely())
         else:
             text = self._label_rows(save_conf)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as e:
-            raise not_written(e, path, "free some space or choose another project=") from None
+        write_rows(path, text)
         return str(path)
 
     def _label_rows(self, save_conf: bool) -> str:
@@ -435,6 +431,24 @@ def label_rows(classes: Any, places: Any, scores: Any = None, ids: Any = None) -
         " ".join([*(f"{v:g}" for v in (int(c), *row)), *end]) + "\n"
         for c, row, end in zip(classes.tolist(), rows, ends, strict=True)
     )
+
+
+def class_rows(likely: Iterable[tuple[str, float]]) -> str:
+    """Return the text of a classified image's label file: a line `probability NAME` for each class."""
+    return "".join(f"{score:.2f} {name}\n" for name, score in likely)
+
+
+def write_rows(file: Path, text: str) -> None:
+    """Write a label file, with the same ends of lines on every system.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as e:
+        raise not_written(e, file, "free some space or choose another project=") from None
 
 
 def _show_drawn(image: UInt8Array, path: str) -> None:

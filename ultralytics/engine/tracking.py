@@ -31,12 +31,12 @@ class _Sequence:
     """The objects of one video.
 
     Attributes:
-        index: the last item of it in the source.
+        index: the last item of it that was followed; last: the last that the source has.
     """
 
     def __init__(self, config: TrackerConfig, trails: int) -> None:
         self.tracker = KINDS[config.tracker_type](config)
-        self.index = 0
+        self.index = self.last = 0
         self._trails = trails
         self._paths: dict[int, deque[tuple[float, float]]] = {}
 
@@ -86,6 +86,7 @@ class Tracking:
         self.config, self.trails = config, trails
         self._persists = before is not None
         self._places: dict[Hashable, int] = {}  # sequence → its place among those of this call
+        self._last: dict[Hashable, int] = {}  # sequence → its last item in the source
         self._sequences: dict[int, _Sequence] = {}
         if before is not None and (before.config, before.trails) == (config, trails):
             self._sequences = before._sequences
@@ -99,16 +100,18 @@ class Tracking:
         """Return the result of an item with ids; items of a video come in order."""
         start = time.perf_counter()
         key = source.sequence(item.index)
+        if not self._last:
+            self._last = {source.sequence(i): i for i in range(len(source.paths))}
         if key not in self._places:
             self._places[key] = len(self._places)
             if not self._persists:  # what has ended is not needed again
                 ended = source.whole | source.incomplete.keys()
-                self._sequences = {n: s for n, s in self._sequences.items() if s.index not in ended}
+                self._sequences = {n: s for n, s in self._sequences.items() if s.index < s.last or s.index not in ended}
         place = self._places[key]
         if place not in self._sequences:
             self._sequences[place] = _Sequence(self.config, self.trails)
         sequence = self._sequences[place]
-        sequence.index = item.index
+        sequence.index, sequence.last = item.index, self._last[key]
         followed = sequence.follow(result)
         if followed.speed["postprocess"] is not None:
             spent = (time.perf_counter() - start) * 1e3
@@ -131,20 +134,23 @@ class MotWriter:
     """
 
     def __init__(self, folder: Path, source: Source, new: bool) -> None:
-        self._first: dict[Hashable, int] = {}
+        counts: dict[Hashable, int] = {}
+        self._numbers: list[int] = []  # of the source's items in their sequences, from 1
         paths: list[str | None] = []
         stems: list[str] = []
         for index, path in enumerate(source.paths):
             key = source.sequence(index)
-            if key not in self._first:
-                self._first[key] = index
+            counts[key] = counts.get(key, 0) + 1
+            self._numbers.append(counts[key])
+            if counts[key] == 1:
                 in_memory, moving = source.in_memory[index], source.moving[index]
                 paths.append(None if in_memory else path if moving else str(key))
                 stems.append("images" if in_memory else source.stems[index] if moving else Path(str(key)).name)
         names = OutputNames(folder, paths, stems, [MOT], new=new).stems
-        self._files = {key: folder / MOT / f"{name}.txt" for key, name in zip(self._first, names, strict=True)}
+        self._files = {key: folder / MOT / f"{name}.txt" for key, name in zip(counts, names, strict=True)}
         self._source = source
         self._open: dict[Hashable, IO[str]] = {}
+        self._begun: set[Hashable] = set()
 
     def write(self, item: SourceItem, result: Results) -> None:
         """Add the boxes of a frame, of rotated ones the upright boxes around them.
@@ -155,13 +161,15 @@ class MotWriter:
         key = self._source.sequence(item.index)
         boxes = result.objects.numpy()
         ids = boxes.id if boxes.is_track else np.full(len(boxes), -1)
-        frame = item.frame if item.is_video else item.index - self._first[key] + 1
+        frame = item.frame if item.is_video else self._numbers[item.index]
         if key not in self._open:
             if not self._source.live:  # whose streams come in turns
                 self.close()
             try:
                 self._files[key].parent.mkdir(parents=True, exist_ok=True)
-                self._open[key] = self._files[key].open("w", encoding="utf-8", newline="\n")
+                mode = "a" if key in self._begun else "w"  # images of several folders may alternate
+                self._open[key] = self._files[key].open(mode, encoding="utf-8", newline="\n")
+                self._begun.add(key)
             except OSError as e:
                 raise not_written(e, self._files[key], _ROOM) from None
         try:

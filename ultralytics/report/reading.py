@@ -60,9 +60,14 @@ class Validation:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """Class id → name, of all classes where COCO's figures name them, else of those with labels."""
-        known = mapping(mapping(self.metrics, "coco"), "per_class") or mapping(self.metrics, "classes")
-        return dict(enumerate(map(str, known)))
+        """Class id → name, of all classes where COCO's or DOTA's figures name them, else of those with labels: these
+        alone are known by their ids, which earlier code did not write."""
+        for of in ("coco", "dota"):
+            if known := mapping(mapping(self.metrics, of), "per_class"):
+                return dict(enumerate(map(str, known)))
+        rows = mapping(self.metrics, "classes")
+        ids = {name: mapping(rows, name).get("id") for name in rows}
+        return {i: str(name) for name, i in ids.items() if type(i) is int}
 
 
 @dataclass

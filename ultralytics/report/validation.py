@@ -15,6 +15,7 @@ from ultralytics.report.markup import Chart, Curve, Html, Section, details, grid
 from ultralytics.report.reading import Validation, mapping, noted
 from ultralytics.study.resampling import Detections
 from ultralytics.utils.analysis import KINDS, mistakes, span, worst
+from ultralytics.utils.boxes import ltwh2xyxy
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.confusion import ConfusionMatrix
@@ -50,13 +51,13 @@ def measured(found: Validation, missing: list[str]) -> dict[str, Any]:
 def _confusion(seen: Sequence[Seen], names: Mapping[int, str]) -> ConfusionMatrix | None:
     """Count the classes that detections and objects have; None where the names do not cover them."""
     ids = np.concatenate([np.zeros(0), *(s.found[:, 5] for s in seen), *(s.truths[:, 4] for s in seen)])
-    if not names or ids.max(initial=0) >= len(names):
+    if not names or not names.keys() >= set(ids.tolist()):
         return None
-    matrix = ConfusionMatrix(len(names))
+    matrix = ConfusionMatrix(max(names) + 1)
     for s in seen:
         found, truths = (torch.from_numpy(np.asarray(v, np.float32)) for v in (s.found, s.truths[s.truths[:, 5] == 0]))
         for rows in (found, truths):
-            rows[:, 2:4] += rows[:, :2]
+            rows[:, :4] = ltwh2xyxy(rows[:, :4])
         matrix.process_batch(found, truths[:, :4], truths[:, 4])
     return matrix
 

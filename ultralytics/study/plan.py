@@ -25,10 +25,10 @@ import yaml
 
 from ultralytics.cfg.config import KNOBS, Config, asks_nothing, get_cfg, parse_word, unknown_key
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, find_space, find_study
-from ultralytics.study.tune.options import read_options
+from ultralytics.study.tune.options import read_options, read_seeds
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import missing, user_path
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import name_key, safe_name
 from ultralytics.utils.yaml import Document, read_yaml
 
 KEYS = ("name", "base", "arms", "control", "seeds", "test", "tune")
@@ -187,7 +187,7 @@ class _Reader:
             arm = str(name)
             if safe_name(arm) != arm:
                 raise self.error(f"{arm!r} cannot be a folder's name", "arms", arm, hint=f"such as {safe_name(arm)}")
-            same = next((a for a in arms if a.casefold() == arm.casefold()), None)
+            same = next((a for a in arms if name_key(a) == name_key(arm)), None)
             if same is not None:
                 raise self.error(f"the arms {same!r} and {arm!r} would share a folder", "arms", arm, hint="rename one")
             arms[arm] = self.keys(keys, "arms", arm)
@@ -201,15 +201,10 @@ class _Reader:
         return control
 
     def seeds(self, value: Any) -> list[int]:
-        seeds = list(range(value)) if type(value) is int else value
-        whole = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
-        if not whole or not seeds or len(set(seeds)) < len(seeds):
-            raise self.error(
-                f"seeds: {value} must be how many, or a list of different integers of 0 or more",
-                "seeds",
-                hint="such as 6, or [0, 1, 2]",
-            )
-        return list(seeds)
+        try:
+            return read_seeds(value)
+        except ConfigError as e:
+            raise self.error(e.what, "seeds", hint=e.hint) from None
 
     def tune(self, value: Any, study: Study) -> dict[str, Any]:
         """Options of the tune of each arm. Its seeds are others than those of the runs, for which it would be an

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ultralytics.utils.boxes import box_iou
+from ultralytics.utils.boxes import box_iou, ltwh2xyxy
 from ultralytics.utils.coco import CROWD, Seen
 from ultralytics.utils.matching import IOU_THRESHOLDS, ignored_predictions, match_predictions
 from ultralytics.utils.metrics import compute_ap
@@ -233,7 +233,7 @@ def _match_image(seen: Seen) -> tuple[BoolArray, BoolArray]:
 def _with_corners(rows: Float64Array) -> Float64Array:
     """Rows that begin with x, y, width, height, with the corners instead."""
     rows = rows.astype(np.float64, copy=True)
-    rows[:, 2:4] += rows[:, :2]
+    rows[:, :4] = ltwh2xyxy(rows[:, :4])
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultralytics.utils.boxes import ltwh2xyxy
 from ultralytics.utils.coco import CLASS_DETECTIONS, SIZE_BORDERS, Seen, areas_of, evaluated, known, mean_known
 from ultralytics.utils.matching import bbox_ioa
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Array
@@ -154,15 +155,14 @@ def countable(s: Seen) -> Seen:
     objects = s.truths[mine]
     if len(regions):
         _, owner = _match_greedily(*_overlaps(found, objects))
-        found = found[(owner >= 0) | ~_spared(_box_corners(found), found[:, 5], regions)]
+        found = found[(owner >= 0) | ~_spared(found, regions)]
     return s._replace(found=found, truths=objects, areas=None if s.areas is None else s.areas[mine])
 
 
 def _overlaps(found: Float64Array, objects: Float64Array) -> tuple[Float64Array, BoolArray]:
     """IoU (n, k) of detections and objects, and whether their classes are the same."""
-    return bbox_ioa(_box_corners(found), _box_corners(objects), iou=True, eps=0), found[:, 5, None] == objects[
-        None, :, 4
-    ]
+    same: BoolArray = found[:, 5, None] == objects[None, :, 4]
+    return bbox_ioa(ltwh2xyxy(found[:, :4]), ltwh2xyxy(objects[:, :4]), iou=True, eps=0), same
 
 
 def _of_image(number: int, s: Seen) -> list[Mistake]:
@@ -226,19 +226,14 @@ def _match_greedily(iou: Float64Array, same: BoolArray) -> tuple[BoolArray, Int6
     return taken, owner
 
 
-def _spared(boxes: Float64Array, classes: Float64Array, regions: Float64Array) -> BoolArray:
+def _spared(found: Float64Array, regions: Float64Array) -> BoolArray:
     """Which detections (n,) lie in an ignored region of their class, or of every class."""
-    if not len(boxes) or not len(regions):
-        return np.zeros(len(boxes), np.bool_)
-    share = bbox_ioa(_box_corners(regions), boxes, eps=0)
-    ours = (regions[:, None, 4] == classes[None]) | (regions[:, None, 4] == ANY_CLASS)
+    if not len(found) or not len(regions):
+        return np.zeros(len(found), np.bool_)
+    share = bbox_ioa(ltwh2xyxy(regions[:, :4]), ltwh2xyxy(found[:, :4]), eps=0)
+    ours = (regions[:, None, 4] == found[None, :, 5]) | (regions[:, None, 4] == ANY_CLASS)
     spared: BoolArray = ((share >= FOREGROUND) & ours).any(0)
     return spared
-
-
-def _box_corners(rows: Float64Array) -> Float64Array:
-    """(n, 4) x1, y1, x2, y2 of rows that begin with x, y, width, height."""
-    return np.column_stack([rows[:, :2], rows[:, :2] + rows[:, 2:4]])
 
 
 def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:

@@ -24,6 +24,13 @@ def _join(parts: Sequence[Boxes], like: Boxes) -> Boxes:
     return np.concatenate(list(parts), -1)
 
 
+def signed_areas(polygons: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the areas (…) inside polygons (…, k, 2), below 0 of those that go round the other way."""
+    x, y = np.moveaxis(polygons - polygons[..., :1, :], -1, 0)
+    areas: npt.NDArray[np.float64] = (x * np.roll(y, -1, -1) - y * np.roll(x, -1, -1)).sum(-1) / 2
+    return areas
+
+
 def xyxy2xywh(x: Boxes) -> Boxes:
     """Corners → centre, width, height."""
     return _join(((x[..., :2] + x[..., 2:]) / 2, x[..., 2:] - x[..., :2]), x)

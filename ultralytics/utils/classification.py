@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.precision import COLUMN, TaskFigures
+from ultralytics.utils.text import unique_names
 from ultralytics.utils.types import Batch, Float64Array
 
 TOP = 5  # classes among which the right one may be
@@ -93,10 +94,10 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
 
     @property
     def by_name(self) -> dict[str, float | None]:
-        """Class name → top-1 accuracy; None without images. In the order of the classes' ids."""
+        """Class name (see `unique_names`) → top-1 accuracy; None without images. In the order of the classes' ids."""
         return {
             name: float(self.per_class[number]) if self.nt_per_class[number] else None
-            for number, name in sorted(self.names.items())
+            for number, name in unique_names(self.names).items()
         }
 
     @property
@@ -121,8 +122,9 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data of metrics.json."""
+        names = unique_names(self.names, range(len(self.nt_per_class)))
         classes = {
-            self.names.get(i, str(i)): {"images": int(n), "top1": None if n == 0 else float(self.per_class[i])}
+            names[i]: {"id": i, "images": int(n), "top1": None if n == 0 else float(self.per_class[i])}
             for i, n in enumerate(self.nt_per_class)
         }
         return {"results": self.results_dict, "speed": self.speed, "images": self.images, "classes": classes}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultralytics.utils.text import unique_names
 from ultralytics.utils.types import ANY_CLASS, Float64Array, Int64Array
 
 # COCO's twelve, by the names papers give them and by the library's.
@@ -73,12 +74,13 @@ def coco_figures(
 
     Returns:
         The keys of FIGURES (of poses: those of AP without small objects, and as AR_100 the recall with 20 poses of an
-        image), each 0..1, or None where there is no object it could be measured by, and `per_class`: name → AP.
+        image), each 0..1, or None where there is no object it could be measured by, and `per_class`: name → AP
+        (see `unique_names`).
     """
     evaluation = evaluated(seen, names, kind=kind, sigmas=sigmas)
     figures = evaluation.get_results()
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class; all sizes, 100 found
-    per_class = {name: mean_known(precision[:, :, k]) for k, (_, name) in enumerate(sorted(names.items()))}
+    per_class = {name: mean_known(precision[:, :, k]) for k, name in enumerate(unique_names(names).values())}
     wanted = FIGURES | {"AR_100": "AR"} if kind == "keypoints" else FIGURES
     found = {ours: known(figures[theirs]) for ours, theirs in wanted.items() if theirs in figures}
     return found | {"per_class": per_class}
@@ -100,7 +102,7 @@ def evaluated(
     from hotcoco import COCO, COCOeval  # a quarter of a second: only where it is asked for
 
     images = [{"id": i, "width": s.shape[1], "height": s.shape[0]} for i, s in enumerate(seen, 1)]
-    categories = [{"id": i, "name": name} for i, name in sorted(names.items())]
+    categories = [{"id": i, "name": name} for i, name in unique_names(names).items()]
     empty = np.zeros((0, 6))
     truths, found = (np.concatenate([empty, *rows]) for rows in ([s.truths for s in seen], [s.found for s in seen]))
     own = np.concatenate([np.zeros(0), *(areas_of(s) for s in seen)])

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultralytics.utils.boxes import signed_areas
 from ultralytics.utils.coco import CROWD, DIFFICULT
 from ultralytics.utils.matching import IOU_THRESHOLDS
+from ultralytics.utils.text import unique_names
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Array
 
 POINTS = 1 << 20  # of the polygons of pairs that are compared at a time
@@ -43,11 +45,11 @@ def dota_figures(images: Sequence[RotatedImage], names: Mapping[int, str]) -> di
 
     Returns:
         mAP50, mAP75, mAP50-95 by the area under the largest precision from each recall on, and mAP50_voc07 by eleven
-        recalls, each 0..1, means over the classes with objects, or None where there are none; `per_class`: name →
-        objects, AP50, AP75, AP50-95, AP50_voc07, or None for a class without objects.
+        recalls, each 0..1, means over the classes with objects, or None where there are none; `per_class`: name (see
+        `unique_names`) → objects, AP50, AP75, AP50-95, AP50_voc07, or None for a class without objects.
     """
     per_class: dict[str, dict[str, Any] | None] = {}
-    for number, name in sorted(names.items()):
+    for number, name in unique_names(names).items():
         outcome = _outcome(images, number)
         per_class[name] = _class_figures(outcome) if outcome.objects else None
     measured = [row for row in per_class.values() if row is not None]
@@ -160,13 +162,6 @@ def padded(polygons: Sequence[Float64Array]) -> Float64Array:
     return np.stack([np.pad(np.asarray(p, np.float64), ((0, longest - len(p)), (0, 0)), "edge") for p in polygons])
 
 
-def polygon_areas(polygons: Float64Array) -> Float64Array:
-    """Return the areas (m,) of polygons (m, K, 2)."""
-    x, y = np.moveaxis(polygons - polygons[:, :1], -1, 0)
-    areas: Float64Array = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
-    return areas
-
-
 def _meeting(
     boxes: Float64Array, polygons: Float64Array, areas: Float64Array
 ) -> Iterator[tuple[Int64Array, Int64Array, Float64Array]]:
@@ -191,7 +186,7 @@ def _best_overlap(boxes: Float64Array, polygons: Sequence[Float64Array]) -> tupl
     not above the lowest threshold."""
     overlap, best = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
     shapes, own = padded(polygons), boxes[:, 2] * boxes[:, 3]
-    areas = polygon_areas(shapes)
+    areas = np.abs(signed_areas(shapes))
     for i, j, most in _meeting(boxes, shapes, areas):
         most = np.minimum(most, own[i])
         enough = most > (IOU_THRESHOLDS[0] - ROUNDING) * (own[i] + areas[j] - most)
@@ -209,7 +204,7 @@ def _best_overlap(boxes: Float64Array, polygons: Sequence[Float64Array]) -> tupl
 def _part_inside(boxes: Float64Array, polygons: Sequence[Float64Array]) -> Float64Array:
     """Return the largest part (n,) of each box that one of the polygons covers."""
     part, shapes, own = np.zeros(len(boxes)), padded(polygons), boxes[:, 2] * boxes[:, 3]
-    for i, j, _ in _meeting(boxes, shapes, polygon_areas(shapes)):
+    for i, j, _ in _meeting(boxes, shapes, np.abs(signed_areas(shapes))):
         np.maximum.at(part, i, shared_areas(boxes[i], shapes[j]) / own[i].clip(ROUNDING))
     return part
 
@@ -225,7 +220,7 @@ def largest_pieces(polygons: Sequence[Float64Array], boxes: Float64Array, tiles:
         tiles: (m,) number of the tile of each.
     """
     shapes = padded(polygons)
-    areas, kept = polygon_areas(shapes), np.ones(len(polygons), np.bool_)
+    areas, kept = np.abs(signed_areas(shapes)), np.ones(len(polygons), np.bool_)
     rank = np.empty(len(areas), np.int64)
     rank[np.argsort(-areas, kind="stable")] = np.arange(len(areas))
     pairs: list[Int64Array] = [np.zeros((0, 2), np.int64)]

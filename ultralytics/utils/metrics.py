@@ -32,6 +32,7 @@ from ultralytics.utils.precision import (
     fitness_of,
     smooth,
 )
+from ultralytics.utils.text import unique_names
 from ultralytics.utils.types import Float64Array
 
 __all__ = [
@@ -92,7 +93,8 @@ def draw_curves(
     """
     from ultralytics.utils.charts import optional, plot_mc_curve, plot_pr_curve  # slow to import: for drawing alone
 
-    shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(result.ap_class_index)}
+    names = unique_names(names, result.ap_class_index)
+    shown = {i: names[int(c)] for i, c in enumerate(result.ap_class_index)}
     curves = ("PR", result.prec_values, ""), ("F1", result.f1_curve, "F1"), ("P", result.p_curve, "Precision")
     for name, curve, label in (*curves, ("R", result.r_curve, "Recall")):
         path = save_dir / f"{prefix}{name}_curve.png"
@@ -124,8 +126,9 @@ def curve_numbers(
     def rounded(values: Float64Array) -> list[float]:
         return [round(v, 4) for v in values[at].tolist()]
 
+    names = unique_names(names, result.ap_class_index)
     classes = [
-        {"name": names.get(int(c), str(int(c))), "AP50": round(float(result.all_ap[i, 0]), 4)}
+        {"name": names[int(c)], "AP50": round(float(result.all_ap[i, 0]), 4)}
         | {kind: rounded(curves[i]) for kind, curves in kinds.items()}
         for i, c in enumerate(result.ap_class_index[:CURVES])
     ]
@@ -251,9 +254,10 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
 
     @property
     def by_name(self) -> dict[str, float | None]:
-        """Class name → mAP50-95 of what the task is about; None without labels. In the order of the classes' ids."""
+        """Class name (see `unique_names`) → mAP50-95 of what the task is about; None without labels. In the order of
+        the classes' ids."""
         found = dict(zip(map(int, self.main.ap_class_index), map(float, self.main.ap), strict=True))
-        return {name: found.get(number) for number, name in sorted(self.names.items())}
+        return {name: found.get(number) for number, name in unique_names(self.names).items()}
 
     @property
     def ap_class_index(self) -> npt.NDArray[np.int_]:
@@ -297,8 +301,10 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         }
 
     def _part_figures(self, b: Metric, fitness: float | None = None) -> dict[str, Any]:
+        names = unique_names(self.names, b.ap_class_index)
         classes = {
-            self.names.get(int(c), str(int(c))): {
+            names[int(c)]: {
+                "id": int(c),
                 "images": int(self.nt_per_image[c]),
                 "instances": int(self.nt_per_class[c]),
                 "precision": float(b.p[i]),

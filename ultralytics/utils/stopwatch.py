@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+
+def speed_line(speed: Mapping[str, float]) -> str:
+    """Return the milliseconds per image of a validation's stages in words."""
+    stages = ", ".join(f"{speed[k]:.1f}ms {k}" for k in ("preprocess", "inference", "loss", "postprocess"))
+    return f"Speed: {stages} per image"
 
 
 class Stopwatch:

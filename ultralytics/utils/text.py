@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 # Control characters move a terminal's cursor or set its title, direction marks hide what follows, and lone surrogates
@@ -61,6 +62,23 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'es' if takes_es else 's'}"
 
 
+def unique_names(names: Mapping[int, str], ids: Iterable[int] = ()) -> dict[int, str]:
+    """Return class names that differ, in the order of their ids: of classes with one name the later ones are followed
+    by their id, as "cat (3)". Classes of `ids` that have no name are called by their id."""
+    given = {int(i): str(int(i)) for i in ids} | dict(names)
+    taken, used = set(given.values()), set[str]()
+    result: dict[int, str] = {}
+    for i, name in sorted(given.items()):
+        if name in used:
+            name = f"{name} ({i})"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        used.add(name)
+        result[i] = name
+    return result
+
+
 def duration(seconds: float) -> str:
     """Return a time in the unit that a reader would choose: "80 s", "12 min", "3.5 h"."""
     if seconds < 90:
@@ -100,6 +118,11 @@ def _one_letter_apart(a: str, b: str) -> bool:
 def has_unsafe(text: str) -> bool:
     """Return True if there are characters that `printable` would escape, or line breaks or tabs."""
     return _UNSAFE.search(text) is not None
+
+
+def name_key(name: str) -> str:
+    """Return what two names share that some file system takes for one: case and Unicode form do not tell them apart."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def is_text(text: str) -> bool:

@@ -8,10 +8,17 @@ from collections.abc import Iterator
 
 import torch
 
+READERS = 16  # threads at files, at most: more make no disk faster
+
 
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def readers(most: int = READERS) -> int:
+    """Return with how many threads files are read and written at a time."""
+    return min(cores(), most)
 
 
 @contextlib.contextmanager

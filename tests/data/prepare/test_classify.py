@@ -2,6 +2,7 @@ import pytest
 
 from tests.helpers.sources import tree
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.images import nfc
 from ultralytics.data.prepare import prepare_auto, prepare_classify
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 
@@ -37,10 +38,11 @@ def test_splits_are_drawn_of_each_class(tmp_path):
 
 def test_images_that_cannot_be_used_are_left_out_and_names_stay_apart(tmp_path):
     names = ["train/cat/x/a.jpg", "train/cat/a.jpg", "train/cat/y/A.jpg", "train/dog/a.jpg", "val/cat/a.jpg"]
+    names += ["train/dog/\u00e9.jpg", "train/dog/x/E\u0301.jpg"]
     tree(tmp_path / "s", {**dict.fromkeys(names), "val/dog/bad.jpg": "no image"})
     prepare_classify(tmp_path / "s", tmp_path / "o")
-    assert len(files(tmp_path / "o")) == 5
-    assert len({f.casefold() for f in files(tmp_path / "o")}) == 5
+    assert len(files(tmp_path / "o")) == 7
+    assert len({nfc(f.lower()) for f in files(tmp_path / "o")}) == 7
     assert "bad.jpg" in (tmp_path / "o" / "problems.txt").read_text()
     assert (tmp_path / "o/val/dog").is_dir()
 

@@ -370,3 +370,14 @@ def test_images_with_annotations_of_another_kind_are_no_backgrounds(folder, tmp_
     problems = (made.parent / "problems.txt").read_text()
     for name in "cde":
         assert f"{name}.jpg: it has no label file, but " in problems
+
+
+def test_the_objects_of_whole_images_are_carried_along(tmp_path, caplog):
+    row, tiles = "0 .1 .1 .2 .1 .2 .2 .1 .2\n", [f"P__64__{x}___0" for x in (0, 44)]
+    files = {f"images/train/{t}.png": None for t in tiles} | {f"labels/train/{t}.txt": row for t in tiles}
+    files |= {"images/val/Q__64__0___0.png": None, "labels/val/Q__64__0___0.txt": row}
+    files |= {"whole/train/P.txt": "1 5 6 7 6 7 8 5 8.25 1\n0 1 2 3 2 3 4 1 4 0\n", "whole/val/Q.txt": row}
+    prepare_yolo(tree(tmp_path / "s", files), tmp_path / "o", ["a", "b"])
+    found = {f.relative_to(tmp_path / "o").as_posix(): f.read_text() for f in (tmp_path / "o" / "whole").rglob("*.txt")}
+    assert found == {"whole/train/P.txt": files["whole/train/P.txt"]}
+    assert "Q.txt:1: a row has a class" in caplog.text

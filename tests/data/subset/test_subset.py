@@ -254,6 +254,36 @@ def test_tiles_of_an_image_are_in_one_fold(tmp_path):
         kfold(tmp_path / "d.yaml", tmp_path / "few.yaml", 7)
 
 
+@pytest.mark.parametrize("folds", [0, 2])
+def test_the_objects_of_whole_images_are_carried_along(tmp_path, message, folds):
+    """With the classes that were chosen, by their new ids; without them DOTA's figures would be of what tiles show."""
+    row = "0 .1 .1 .2 .1 .2 .2 .1 .2"
+    for image in range(4):
+        for x in (0, 44):
+            write(
+                tmp_path, "train", f"P{image}__64__{x}___0.png", [row, f"1{row[1:]}"], picture=PNG + bytes([image, x])
+            )
+    write(tmp_path, "val", "Q__64__0___0.png", [row])
+    whole = tmp_path / "whole" / "train"
+    whole.mkdir(parents=True)
+    (whole / "P0.txt").write_text("0 1 2 3 2 3 4 1 4.123456 1\n1 5 6 7 6 7 8 5 8 0\n2 5 6 7 6 7 8 5 8 0\n")
+    (whole / "P1.txt").write_text("2 1 2 3 2 3 4 1 4 0\n")
+    (whole / "P2.txt").write_text("7 1 2 3 2 3 4 1 4 0\n")  # no class of this dataset
+    (tmp_path / "d.yaml").write_text("train: images/train\nval: images/val\nnames: [a, b, c]\n")
+    chosen = ["b", "a"]
+    if folds:
+        kfold(tmp_path / "d.yaml", tmp_path / "k.yaml", folds, chosen)
+    else:
+        subset(tmp_path / "d.yaml", tmp_path / "k.yaml", chosen)
+    made = tmp_path / "k" / "whole" / ("pool/train" if folds else "train")
+    found = {f.name: f.read_text() for f in made.iterdir()}
+    assert found == {"P0.txt": "1 1 2 3 2 3 4 1 4.123456 1\n0 5 6 7 6 7 8 5 8 0\n", "P1.txt": ""}
+    assert message.text.count("class 7 is none of 0 to 2") == 1
+    files = json.loads((tmp_path / "k" / "manifest.json").read_text())["files"]["pool" if folds else "train"]
+    digests = [of["whole"] for name, of in sorted(files.items()) if "whole" in of]
+    assert digests == [hashlib.sha256(found[f"P{i}.txt"].encode()).hexdigest() for i in (0, 0, 1, 1)]
+
+
 def test_an_image_in_train_and_val_counts_once_in_the_folds(tmp_path):
     for i in range(6):
         write(tmp_path, "all", f"{i}.png", ["0 .5 .5 .1 .1"])

@@ -69,6 +69,8 @@ def test_letters_of_scale_are_the_models():
         ("lr0: {low: 0.1, high: 0.2, lgo: true}", "lr0: unknown word 'lgo' (did you mean 'low' or 'log'?)"),
         ("lr0: {low: 0.1, high: 0.2, log: 3}", "lr0: log must be true or false, and is 3"),
         ("lr0: {low: 0.1, high: 0.2, step: 1}", "lr0: step 1 must be above 0 and at most 0.1"),
+        ("lr0: {low: 0.1, high: 0.2, step: fine}", "lr0: step must be a number, and is fine"),
+        ("nbs: {low: 8, high: 64, step: true}", "nbs: step must be a number, and is True"),
         ("nbs: {low: 1, high: 9, step: 1.5}", "nbs: step 1.5 must be an integer"),
         ("nbs: [1.5, 9]", "nbs=1.5 must be an integer"),
         ("box: [1, 2, 3]", "box: [1, 2, 3] is not a range (a range is [low, high] or [low, high, log]; these values"),

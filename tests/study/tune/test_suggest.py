@@ -45,6 +45,18 @@ def test_suggestions_lie_in_the_space_and_depend_on_nothing_else(optuna):
     assert suggest(SPACE, past[:-1], 0, "random") == suggest(SPACE, [*past[:-2], Past(past[0].values)], 0, "random")
 
 
+@pytest.mark.parametrize("step", [1 / 3, 0.333333, 0.1, 1 / 7])
+def test_steps_of_many_digits_stay_on_their_grid(optuna, step):
+    space = read_space({"degrees": {"low": 0, "high": 1, "step": step}})
+    ends = {round(1 / step + 1e-9 - 0.5) * step, 0}  # the last step and the first are settings of a user's, too
+    past = [Past({"degrees": end}, FINISHED, 0.5) for end in ends]
+    for _ in range(6):
+        past.append(Past(suggest(space, past, 0, "random"), FINISHED, 0.5))
+    values = [p.values["degrees"] for p in past]
+    assert values == pytest.approx([round(v / step) * step for v in values], abs=1e-14)
+    assert max(values) <= 1
+
+
 def test_a_trial_under_way_counts_by_its_settings(optuna):
     past = trials(RANDOM + 1)
     other = {"lr0": 0.1, "mosaic": 1.0, "nbs": 64, "optimizer": "SGD", "freeze": 3, "warmup_epochs": 0.0}

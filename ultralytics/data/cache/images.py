@@ -17,6 +17,7 @@ from ultralytics.data.cache.shared_memory import SharedBytes
 from ultralytics.data.labelset import LabelSet
 from ultralytics.utils.files import open_regular
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.threads import readers
 from ultralytics.utils.types import Int64Array, UInt8Array
 
 Loader = Callable[[int], UInt8Array]  # number of an image in its dataset → the image, BGR (h, w, 3)
@@ -64,7 +65,7 @@ class RamImages:
                 text = "%scache=ram: %s; this run keeps %.1f MB of its own, which other runs and ranks cannot share"
                 LOGGER.warning(text, desc, memory.alone, memory.size / 1e6)
             if memory.fresh:
-                with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+                with ThreadPoolExecutor(max_workers=readers()) as pool:
                     jobs = pool.map(self._fill, range(len(sizes)))
                     list(progress(jobs, total=len(sizes), desc=f"{desc}Caching images in memory"))
                 memory.finish()

@@ -27,6 +27,7 @@ from ultralytics.data.labels import BOXES, RowForm
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
+from ultralytics.utils.threads import readers
 
 ANY_ID = 2**31  # classes where the YAML does not say how many
 
@@ -110,7 +111,7 @@ def examine_all(files: Sequence[str], nc: int, near: bool, form: RowForm) -> tup
     Returns:
         Records by path; how fast it went.
     """
-    threads = min(os.cpu_count() or 1, 32)
+    threads = readers(32)
     began = time.perf_counter()
     with ThreadPoolExecutor(max_workers=threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is wrong with a damaged header is among the findings

@@ -18,12 +18,12 @@ from ultralytics.cfg.dataset import DatasetSpec, mirrors
 from ultralytics.data.check.duplicates import near_groups
 from ultralytics.data.check.findings import NAMED, Finding, line_of, short, with_hint
 from ultralytics.data.check.images import Record
-from ultralytics.data.check.splits import Split, form
+from ultralytics.data.check.splits import Split
 from ultralytics.data.labels import areas_file, ignore_file, judge_labels, label_file
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
-from ultralytics.utils.text import counted, likely_slips
+from ultralytics.utils.text import counted, likely_slips, name_key
 
 OtherFile = Callable[[str], str | None]  # image → its file of a kind
 
@@ -121,7 +121,7 @@ def orphans(data: Checked) -> Iterator[Finding]:
 
 def _without_image(data: Checked, kind: str, other_file: OtherFile) -> Iterator[Finding]:
     expected = {o: f for f in data.images if (o := other_file(f)) is not None}
-    by_form = {form(o): o for o in expected}
+    by_form = {name_key(o): o for o in expected}
     lists = {str(p) for paths in data.spec.splits.values() for p in paths}
     folders = {os.path.dirname(f) for f in data.images}
     places: dict[str, set[str]] = defaultdict(set)  # folder of labels → of images
@@ -134,7 +134,7 @@ def _without_image(data: Checked, kind: str, other_file: OtherFile) -> Iterator[
             folder, name = os.path.split(file)
             if file in expected or name == "classes.txt":
                 continue
-            meant = by_form.get(form(file))
+            meant = by_form.get(name_key(file))
             if meant and not os.path.lexists(meant):
                 what = f"it is not read: {os.path.basename(expected[meant])} needs {os.path.basename(meant)}"
                 yield Finding("label-name", file, 0, what)

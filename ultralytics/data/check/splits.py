@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from ultralytics.data.places import Misplaced, misplaced_labels
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text, walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, name_key
 
 ALL_CORNERS = 0.95  # part of a split's rows that read well as corners where all are meant so
 # Images, but none that training looks for.
@@ -139,17 +138,12 @@ def _other_files(folder: Path) -> Iterator[Finding]:
         yield Finding("files-ignored", min(files), 0, f"training does not look for {suffix} files: {len(files)}")
 
 
-def form(path: str) -> str:
-    """Return the same for names that differ only by case or Unicode normalisation."""
-    return unicodedata.normalize("NFC", path).casefold()
-
-
 def collisions(split: Split) -> Iterator[Finding]:
     """Find names that differ too little, or share a label file."""
     forms: dict[str, str] = {}
     labels: dict[str, str] = {}
     for file in split.files:
-        other = forms.setdefault(form(file), file)
+        other = forms.setdefault(name_key(file), file)
         if other != file:
             what = f"its name differs only by case or Unicode form from {os.path.basename(other)}"
             yield Finding("name-collision", file, 0, what)

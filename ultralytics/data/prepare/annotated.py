@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ultralytics.data.prepare.boxes import Box, Header, look
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
+from ultralytics.utils.threads import readers
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
@@ -39,7 +39,7 @@ class Annotated:
     shapes: list[Sequence[float] | None] = field(default_factory=list)
     ignored_shapes: list[Sequence[float] | None] = field(default_factory=list)
     # of a tile, what its whole image shows: class, four corners in pixels of that image, and whether it is difficult
-    whole: list[tuple[str, Sequence[float], bool]] | None = None  # one list for all tiles of an image
+    whole: list[tuple[str | int, Sequence[float], bool]] | None = None  # one list for all tiles of an image
     problems: list[str] = field(default_factory=list)  # "file: what", each one line
     cut: int = 0  # boxes that reached beyond the image
 
@@ -112,7 +112,7 @@ def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> list[T]:
     """Return the results of a function that reads files, in order, with a progress bar."""
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(max_workers=readers()) as pool:
         return list(progress(pool.map(function, items), total=len(items), desc=desc))
 
 
@@ -138,7 +138,7 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
     return DatasetError("no object could be read: the labels hold none", where)
 
 
-def whole_lists(annotated: Iterable[Annotated]) -> list[list[tuple[str, Sequence[float], bool]]]:
+def whole_lists(annotated: Iterable[Annotated]) -> list[list[tuple[str | int, Sequence[float], bool]]]:
     """Return what whole images show, each list once: an image's tiles share it."""
     return list({id(a.whole): a.whole for a in annotated if a.whole}.values())
 
@@ -154,7 +154,7 @@ def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, whe
         raise ConfigError(f"names={list(names)} names a class twice")
     found = {str(c) for a in annotated for c, _ in a.objects}
     found |= {str(c) for a in annotated for c, _, _ in a.ignored if c is not None}
-    found |= {c for whole in whole_lists(annotated) for c, _, _ in whole}
+    found |= {str(c) for whole in whole_lists(annotated) for c, _, _ in whole}
     if not found:
         raise no_objects(annotated, where=str(where))
     order = list(names) if names else sorted(found)

@@ -21,7 +21,7 @@ from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted, has_unsafe
+from ultralytics.utils.text import counted, has_unsafe, name_key
 
 _Images = dict[str, dict[str, list[Path]]]  # split → class → images
 
@@ -149,10 +149,10 @@ def _plan(splits: _Images) -> _Plan:
             plan.problems.append(f"{path}: {header}")
             continue
         stem, number = path.stem, 1
-        while (split, name, stem.casefold()) in taken:
+        while (split, name_key(name), name_key(stem)) in taken:
             number += 1
             stem = f"{path.stem}-{number}"
-        taken.add((split, name, stem.casefold()))
+        taken.add((split, name_key(name), name_key(stem)))
         plan.files.append((path, PurePosixPath(split, name, stem + path.suffix)))
         plan.counts[split] += 1
         plan.objects[name] += 1

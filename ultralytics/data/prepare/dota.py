@@ -137,7 +137,7 @@ def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) 
     others are found or the user's `names` have them, and return the names in DOTA's order, else those given. Other
     names stay as they are."""
     wholes = whole_lists(everything)
-    found = {str(c) for a in everything for c, *_ in (*a.objects, *a.ignored)} | {c for w in wholes for c, *_ in w}
+    found = {str(c) for a in everything for c, *_ in (*a.objects, *a.ignored)} | {str(c) for w in wholes for c, *_ in w}
     blank = {name: name.replace("-", " ") for name in found}
     if names:
         renamed = {a: b for a, b in blank.items() if a not in names and b in names}
@@ -147,7 +147,7 @@ def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) 
         a.objects = [(renamed.get(str(c), c), box) for c, box in a.objects]
         a.ignored = [(renamed.get(str(c), c), box, crowd) for c, box, crowd in a.ignored]
     for whole in wholes:
-        whole[:] = [(renamed.get(c, c), corners, difficult) for c, corners, difficult in whole]
+        whole[:] = [(renamed.get(str(c), c), corners, difficult) for c, corners, difficult in whole]
     if names or not renamed:
         return names
     enough = (n for n in (15, 16, 18) if set(blank.values()) <= set(published_names.DOTA[:n]))
@@ -174,7 +174,7 @@ def _read_image(image: Path, name: str, file: Path | None, place: Path, sizes: M
         whole.problems.append(f"{image}: it cannot be decoded")
         return [whole]
     stem = name.rpartition(".")[0]
-    whole_objects: list[tuple[str, Sequence[float], bool]] = [
+    whole_objects: list[tuple[str | int, Sequence[float], bool]] = [
         (o.cls, o.corners.ravel().tolist(), o.difficult) for o in objects
     ]
     tiles: list[Annotated] = []

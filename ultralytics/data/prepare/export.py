@@ -14,12 +14,20 @@ import numpy as np
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.images import list_images
-from ultralytics.data.labels import areas_file, ignore_file, judge_areas, judge_ignored, judge_labels, label_file
+from ultralytics.data.labels import (
+    areas_file,
+    ignore_file,
+    judge_areas,
+    judge_ignored,
+    judge_labels,
+    label_file,
+    row_numbers,
+)
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.boxes import Box, look
 from ultralytics.data.prepare.coco_shapes import flip_of
-from ultralytics.data.prepare.rows import outline_of, row_numbers
+from ultralytics.data.prepare.rows import outline_of
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import DatasetError

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ultralytics.data.polygons import Polygons
+from ultralytics.utils.boxes import signed_areas
 from ultralytics.utils.types import BoolArray, Float64Array, Int64Array
 
 MOST_PARTS = 100  # of an object; the smallest beyond are specks
@@ -21,8 +22,7 @@ SLACK = 0.35  # pixels by which an outline may be simplified: no pixel's centre 
 
 def area_of(points: Float64Array) -> float:
     """Return the area inside a closed outline (k, 2), without sign."""
-    x, y = points.T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+    return abs(float(signed_areas(points)))
 
 
 def trace(mask: BoolArray) -> list[Float64Array]:
@@ -86,8 +86,7 @@ def outline_mask(mask: BoolArray, most: int = MOST_PARTS) -> Float64Array | None
 def one_way_round(points: Float64Array) -> Float64Array:
     """Return an outline in the direction that all parts have, so that the area of parts that are joined is their
     sum."""
-    x, y = points.T
-    return points if np.dot(x, np.roll(y, -1)) >= np.dot(y, np.roll(x, -1)) else points[::-1]
+    return points if signed_areas(points) >= 0 else points[::-1]
 
 
 def join(parts: Sequence[Float64Array]) -> Float64Array:

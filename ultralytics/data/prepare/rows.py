@@ -7,18 +7,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ultralytics.data.labels import BOX_COLUMNS, Judged
+from ultralytics.data.labels import BOX_COLUMNS
 from ultralytics.data.prepare.boxes import Box
 from ultralytics.data.prepare.outlines import area_of, clip
 from ultralytics.utils.types import Float64Array
 
 CORNERS = 4
-
-
-def row_numbers(judged: Judged) -> list[list[float]]:
-    """Return the numbers behind the class of each row of a label or ignore file that is used, as they are written."""
-    lines = (judged.text or "").splitlines()
-    return [[float(w) for w in lines[number - 1].split()[1:] if w != "crowd"] for number in judged.lines]
 
 
 def outline_of(numbers: Sequence[float]) -> Float64Array | None:

@@ -18,11 +18,11 @@ import yaml
 
 from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, first_of, in_threads, no_objects
 from ultralytics.data.prepare.folder import place_image
-from ultralytics.data.whole import place_of, whole_file
+from ultralytics.data.whole import place_of, whole_file, whole_text
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted, escaped, likely_slips, one_line
+from ultralytics.utils.text import counted, escaped, likely_slips, name_key, one_line
 
 SHOWN_PROBLEMS = 20
 SHOWN_CLASSES = 10
@@ -199,8 +199,8 @@ def _write_whole(folder: Path, jobs: Sequence[_Job], ids: Mapping[str, int]) -> 
         written.add(image)
         file = Path(str(whole_file(image)))
         file.parent.mkdir(parents=True, exist_ok=True)
-        rows = (f"{ids[c]} {_numbers_text(corners)} {difficult:d}\n" for c, corners, difficult in job.image.whole)
-        file.write_text("".join(rows), encoding="utf-8")
+        rows = ((_class_id(c, ids), corners, difficult) for c, corners, difficult in job.image.whole)
+        file.write_text(whole_text(rows), encoding="utf-8")
 
 
 def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:
@@ -230,13 +230,13 @@ def _choose_targets(listed: Sequence[Annotated], problems: list[str]) -> list[Pu
         stem = target.with_suffix("")
         tries = [stem, stem.with_name(f"{stem.name}-{target.suffix[1:].lower()}")]
         number = 2
-        while str(tries[0]).casefold() in taken:
+        while name_key(str(tries[0])) in taken:
             del tries[0]
             if not tries:
                 tries, number = [stem.with_name(f"{stem.name}-{number}")], number + 1
         final = tries[0].with_name(tries[0].name + target.suffix)
         if final != target:
             problems.append(f"{a.image}: another image of its split has the name {stem}; it is written as {final}")
-        taken.add(str(tries[0]).casefold())
+        taken.add(name_key(str(tries[0])))
         result.append(final)
     return result

@@ -29,6 +29,7 @@ from ultralytics.data.labels import (
     judge_ignored,
     judge_labels,
     label_file,
+    row_numbers,
 )
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
@@ -39,8 +40,9 @@ from ultralytics.data.prepare.coco_shapes import OUTLINED
 from ultralytics.data.prepare.folder import walk
 from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.rows import CORNERS, as_corners, corners_of_box, outline_of, pose_numbers, row_numbers
+from ultralytics.data.prepare.rows import CORNERS, as_corners, corners_of_box, outline_of, pose_numbers
 from ultralytics.data.prepare.tree import Tree, by_splits
+from ultralytics.data.whole import place_of, whole_rows
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -329,8 +331,22 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
             labels[id(bad)] if bad else "",
             "name every class by names=[first,second], or correct the labels",
         )
+    for split, jobs in folders.items():
+        _add_wholes(read[split], jobs, len(names))
     twins = used if set(used) != set(folders) and {"train", "val"} <= set(used) else {}
     return Converted(read, names, twins, notes, found.problems, keys)
+
+
+def _add_wholes(listed: Sequence[Annotated], jobs: Sequence[_Job], nc: int) -> None:
+    """Give tiles the objects of their whole images, where the source has these."""
+    known: dict[str, Any] = {}
+    for a, job in zip(listed, jobs, strict=True):
+        stem = os.path.splitext(job.image)[0]
+        image = place_of(stem)[0]
+        if image != stem:
+            if image not in known:
+                known[image] = whole_rows(image, nc)
+            a.whole = known[image]
 
 
 def _class_ids(a: Annotated) -> list[int]:

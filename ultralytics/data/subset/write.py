@@ -28,10 +28,12 @@ from ultralytics.data.labels import (
 )
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.subset.choice import Choice, SourceImage
+from ultralytics.data.whole import place_of, whole_file, whole_rows, whole_text
 from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.files import Checksums, not_written, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import readers
 from ultralytics.utils.types import ANY_CLASS
 
 KIND = "subset"  # in the manifest
@@ -45,6 +47,7 @@ class Written:
     labels: str
     ignore: str
     areas: str
+    whole: str | None  # of the whole image that it is a tile of, None where there is nothing known of that
     digests: dict[str, str]
 
 
@@ -65,7 +68,24 @@ def _contents(image: SourceImage, ids: Mapping[int, int], form: RowForm) -> Writ
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
     if sizes:
         digests["areas"] = hashlib.sha256(sizes.encode()).hexdigest()
-    return Written(labels, ignore, sizes, digests)
+    return Written(labels, ignore, sizes, None, digests)
+
+
+def _add_wholes(jobs: Sequence[tuple[str, SourceImage]], contents: Sequence[Written], choice: Choice) -> None:
+    """Give tiles the objects of their whole images, where the source has these."""
+    texts: dict[str, str | None] = {}
+    for (_, image), content in zip(jobs, contents, strict=True):
+        stem = os.path.splitext(image.file)[0]
+        whole = place_of(stem)[0]
+        if whole == stem:
+            continue
+        if whole not in texts:
+            rows = whole_rows(whole, choice.source.label_nc)
+            kept = None if rows is None else [(choice.ids[c], at, hard) for c, at, hard in rows if c in choice.ids]
+            texts[whole] = None if kept is None else whole_text(kept)
+        content.whole = text = texts[whole]
+        if text is not None:
+            content.digests["whole"] = hashlib.sha256(text.encode()).hexdigest()
 
 
 def _texts(judged: Judged) -> list[tuple[int, str]]:
@@ -129,9 +149,10 @@ def build(
 ) -> None:
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
-    with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
+    with ThreadPoolExecutor(max_workers=workers or readers()) as pool:
         results = pool.map(lambda job: _contents(job[1], choice.ids, choice.form), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
+    _add_wholes(jobs, contents, choice)
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}
     for (split, image), content in zip(jobs, contents, strict=True):
         files[split][image.name] = content.digests
@@ -215,7 +236,7 @@ def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
 def write_folder(
     folder: Path, jobs: Sequence[tuple[str, SourceImage]], contents: Sequence[Written], choice: Choice, copy: bool
 ) -> None:
-    """Write images, labels, ignored regions, areas and the folds' lists."""
+    """Write images, labels, ignored regions, areas, objects of whole images and the folds' lists."""
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
         file = folder.joinpath("images", split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -226,6 +247,10 @@ def write_folder(
             if text or path == label_file(str(file)):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
                 Path(path).write_text(text, encoding="utf-8", newline="")
+        if content.whole is not None:
+            whole = Path(str(whole_file(place_of(os.path.splitext(file)[0])[0])))
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            whole.write_text(content.whole, encoding="utf-8", newline="")
     for fold, held in enumerate(choice.folds):
         lists = folder / "folds" / str(fold)
         lists.mkdir(parents=True)

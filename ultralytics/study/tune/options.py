@@ -67,10 +67,23 @@ def read_options(
         found = read_space(file_of("space", space) if is_file else space, file_of)
     options = TuneOptions(found, space is None)
     seed = given.get("seed", seed)
-    seeds = given.get("seeds", 1)
-    seeds = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
+    seeds = read_seeds(given.get("seeds", 1), seed)
     plain = {k: v for k, v in given.items() if k in ("trials", "metric", "prune", "sampler")}
     return replace(options, seeds=seeds, seed=seed, **plain)
+
+
+def read_seeds(value: Any, first: int = 0) -> list[int]:
+    """Return the seeds that `seeds` means: as many from `first` on, or those of a list.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    seeds = list(range(first, first + value)) if type(value) is int else value
+    listed = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
+    if not listed or not seeds or len(set(seeds)) < len(seeds):
+        what = f"seeds={value} must be how many, or a list of different integers of 0 or more"
+        raise ConfigError(what, hint="such as 3, or [0, 1, 2]")
+    return list(seeds)
 
 
 def _check(key: str, value: Any) -> None:
@@ -83,12 +96,7 @@ def _check(key: str, value: Any) -> None:
     if key == "prune" and not isinstance(value, bool):
         raise ConfigError(f"prune={value} must be True or False")
     if key == "seeds":
-        several = isinstance(value, list) and value and all(type(s) is int and s >= 0 for s in value)
-        if (several and len(set(value)) < len(value)) or not (several or (type(value) is int and value >= 1)):
-            hint = "such as 3, or [0, 1, 2]"
-            raise ConfigError(
-                f"seeds={value} must be how many, or a list of different integers of 0 or more", hint=hint
-            )
+        read_seeds(value)
     for name, possible in (("metric", METRICS), ("sampler", SAMPLERS)):
         if key == name and value not in possible:
             raise ConfigError(

@@ -210,6 +210,8 @@ def _range(key: str, value: Mapping[str, Any]) -> Axis:
         raise ConfigError(f"{key} has no range: it takes {KNOBS[key].valid}", hint=f"{key}: {{choices: [a, b]}}")
     found = {name: _number(value.get(name)) for name in ("low", "high", "step")}
     low, high, step = found["low"], found["high"], found["step"]
+    if step is None and value.get("step") is not None:
+        raise ConfigError(f"{key}: step must be a number, and is {value['step']}")
     if low is None or high is None:
         raise ConfigError(f"{key}: a range needs the numbers low and high", hint=f"{key}: [low, high]")
     if not low < high:

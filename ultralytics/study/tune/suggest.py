@@ -105,7 +105,7 @@ def _study_of(optuna: Any, space: Space, past: Sequence[Past], sampler: Any) -> 
         study.add_trial(
             optuna.trial.create_trial(
                 state=kinds[p.state],
-                params={key: _param(space[key], p.values[key]) for key in space},
+                params={key: _param(space[key], p.values[key], distributions[key]) for key in space},
                 distributions=distributions,
                 value=p.value if p.state in (FINISHED, PRUNED) else None,
                 intermediate_values={p.epochs: p.value} if pruned else None,
@@ -128,14 +128,23 @@ def _distributions(optuna: Any, space: Space) -> dict[str, Any]:
     return made
 
 
-def _param(axis: Axis, value: Any) -> Any:
-    return axis.choices.index(value) if axis.choices else value
+def _param(axis: Axis, value: Any, distribution: Any) -> Any:
+    """Return a value as Optuna knows it, whose last step may be a rounding below the end of the range."""
+    if axis.choices:
+        return axis.choices.index(value)
+    return min(value, distribution.high) if axis.step is not None and axis.holds(value) else value
 
 
 def _value_of(axis: Axis, param: Any) -> Any:
-    """Return a value as it is written into a YAML: floats with five digits, which a recipe of the user's may have."""
+    """Return a value as it is written into a YAML: floats with five digits, which a recipe of the user's may have; in
+    steps, as often as they fit."""
     if axis.choices:
         return axis.choices[param]
     if axis.whole:
         return int(param)
-    return min(max(float(f"{param:.5g}"), float(axis.low)), float(axis.high))
+    if axis.step is not None:
+        steps = round((param - axis.low) / axis.step)
+        param, digits = axis.low + steps * axis.step, 15
+    else:
+        digits = 5
+    return min(max(float(f"{param:.{digits}g}"), float(axis.low)), float(axis.high))

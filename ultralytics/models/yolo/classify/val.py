@@ -14,7 +14,8 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.build import build_dataloader
 from ultralytics.data.class_dataset import ClassificationDataset
-from ultralytics.engine.outputs import LABELS, OutputNames
+from ultralytics.engine.outputs import LABELS, label_stems
+from ultralytics.engine.results import class_rows, write_rows
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Classified, width_of
 from ultralytics.models.yolo.weights import network
@@ -22,10 +23,10 @@ from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.several import Several
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import not_written
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import optional, plot_images
+from ultralytics.utils.stopwatch import speed_line
 from ultralytics.utils.types import Batch
 
 IMGSZ = 224  # pixels, where no size is given
@@ -104,9 +105,7 @@ class ClassificationValidator(BaseValidator):
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
         """Return what measures the classes."""
         if self.args.save_txt and final:
-            files = sorted(self.dataloader.dataset.labels.im_files)
-            stems = OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems
-            self._stems = dict(zip(files, stems, strict=True))
+            self._stems = label_stems(self.save_dir, self.dataloader.dataset.labels.im_files)
         return [ClassEvaluator(self.names or model.names, model.nc)]
 
     def get_desc(self) -> str:
@@ -135,14 +134,10 @@ class ClassificationValidator(BaseValidator):
         return found
 
     def _save_txt(self, image: Classified) -> None:
-        file = self.save_dir / LABELS / f"{self._stems[image.file]}.txt"
         names = self.metrics.names or self.names
-        lines = [f"{s:.2f} {names.get(int(c), str(c))}\n" for c, s in zip(image.likeliest, image.scores, strict=True)]
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(lines), encoding="utf-8", newline="\n")
-        except OSError as e:
-            raise not_written(e, file, "free some space or choose another project=") from None
+        found = [names.get(int(c), str(c)) for c in image.likeliest]
+        text = class_rows(zip(found, image.scores.tolist(), strict=True))
+        write_rows(self.save_dir / LABELS / f"{self._stems[image.file]}.txt", text)
 
     # The report
 
@@ -160,10 +155,7 @@ class ClassificationValidator(BaseValidator):
             for i in np.flatnonzero(m.nt_per_class):
                 name = m.names.get(int(i), str(i))
                 LOGGER.info("%s", ("%22s" + "%11i" + "%11.3g") % (name[:22], m.nt_per_class[i], m.per_class[i]))
-        LOGGER.info(
-            "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
-            *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
-        )
+        LOGGER.info("%s", speed_line(m.speed))
 
     def draw_results(self) -> None:
         """Draw confusion matrices."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
-from ultralytics.engine.outputs import LABELS, OutputNames
+from ultralytics.engine.outputs import LABELS, label_stems
 from ultralytics.engine.results import Results
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.validator import BaseValidator, Evaluator
@@ -32,7 +31,7 @@ from ultralytics.utils.gallery import draw_analysis
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.metrics import CURVES_FILE, IOU_THRESHOLDS, ConfusionMatrix, DetMetrics, curve_numbers
 from ultralytics.utils.plotting import optional, plot_images
-from ultralytics.utils.stopwatch import Stopwatch
+from ultralytics.utils.stopwatch import Stopwatch, speed_line
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch
 
@@ -138,7 +137,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         """Return what measures the boxes, and what COCO's figures and an analysis need."""
         args = self.args
         if args.save_txt:
-            self._stems = self._name_labels()
+            self._stems = label_stems(self.save_dir, self.dataloader.dataset.labels.im_files)
         conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
         confusion = ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
         boxes = self.measure(self.names or model.names, model.nc, confusion, self.kind)
@@ -156,14 +155,17 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         several, extras = self.nc > 1, 0 if self.joins else None
         return detections(preds, self.args, self.nc, VAL_CONF, several, self.rotated, extras)
 
-    def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
+    def compare(self, preds: list[Any], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
         together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
-        pairs = [pair(found, batch, i, self.args.single_cls) for i, found in enumerate(together)]
+        return [self.compare_one(found, batch, i) for i, found in enumerate(together)]
+
+    def compare_one(self, found: Any, batch: Batch, i: int) -> Pair:
+        """Put the detections of image `i` of a batch beside its labels, with what is measured besides boxes."""
+        made = pair(found, batch, i, self.args.single_cls)
         if self.args.save_txt:
-            for each in pairs:
-                self._save_txt(each)
-        return pairs
+            self._save_txt(made)
+        return made
 
     @property
     def stats(self) -> dict[str, list[npt.NDArray[Any]]] | None:
@@ -194,13 +196,6 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
 
     # Label files
 
-    def _name_labels(self) -> dict[str, str]:
-        """Name the label files of the whole split, by its set of images alone: every rank finds the same names, with
-        rect_val or without."""
-        files = sorted(self.dataloader.dataset.labels.im_files)
-        stems = OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems
-        return dict(zip(files, stems, strict=True))
-
     def _save_txt(self, image: Pair, **parts: Any) -> None:
         """Write the label file of an image; `parts`: of a Results, the boxes where there are none."""
         blank = np.broadcast_to(np.zeros(3, np.uint8), (*image.shape, 3))
@@ -229,10 +224,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
                 LOGGER.info("%s", row)
         if m.ignored:
             LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
-        LOGGER.info(
-            "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
-            *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
-        )
+        LOGGER.info("%s", speed_line(m.speed))
 
     def report_figures(self) -> None:
         """Report COCO's figures and the analysis."""

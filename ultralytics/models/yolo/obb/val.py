@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.values import id_list
 from ultralytics.data.labelset import LabelSet
 from ultralytics.data.whole import whole_images
 from ultralytics.engine.validator import Evaluator
@@ -58,12 +59,8 @@ class OBBValidator(DetectionValidator):
     measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
     labels: LabelSet | None = None  # of a last validation, for DOTA's figures
 
-    def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
-        """Put each image's detections beside its labels; with `save_txt`, write them."""
-        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
-        return [self._pair(found, batch, i) for i, found in enumerate(together)]
-
-    def _pair(self, found: Tensor, batch: Batch, i: int) -> Pair:
+    def compare_one(self, found: Tensor, batch: Batch, i: int) -> Pair:
+        """Put an image's detections beside its labels, cut as the reference cuts them and uncut."""
         found = found.clone()
         if self.args.single_cls:
             found[:, 5] = 0
@@ -110,11 +107,9 @@ class OBBValidator(DetectionValidator):
         seen, labels, self.labels = self.seen_images(), self.labels, None
         if not seen or labels is None:
             return
-        classes = self.args.classes
-        only = [classes] if isinstance(classes, int) else classes
         nc = self.data.label_nc if self.data is not None else len(self.metrics.names)
-        whole = whole_images(labels, [s.file for s in seen], nc, only, self.args.single_cls)
-        found = merged({os.path.splitext(s.file)[0]: torch.from_numpy(s.found) for s in seen})
+        whole = whole_images(labels, [s.file for s in seen], nc, id_list(self.args.classes), self.args.single_cls)
+        found = merged((os.path.splitext(s.file)[0], torch.from_numpy(s.found)) for s in seen)
         images = [RotatedImage(found[image].numpy(), *objects) for image, objects in whole.objects.items()]
         figures = dota_figures(images, self.metrics.names)
         words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]

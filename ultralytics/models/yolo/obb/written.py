@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from ultralytics.engine.outputs import distinct
 from ultralytics.utils.boxes import xywhr2xyxyxyxy
 from ultralytics.utils.coco import Seen, image_id
 from ultralytics.utils.files import write_json, write_text
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import greedy_nms
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import counted, safe_name
 
 MERGED_IOU = 0.3  # overlap above which one of two detections from neighbouring tiles goes, the reference's
 
@@ -27,32 +30,38 @@ def rotated(detected: Tensor) -> Tensor:
 
 def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) -> None:
     """Write predictions.json and a file predictions_txt/Task1_CLASS.txt of each class, whose lines are an image, a
-    score and four corners. Where images are tiles, predictions_merged_txt/ holds the same of the whole images."""
-    found = {Path(image.file).stem: torch.from_numpy(image.found) for image in seen}
+    score and four corners. Where images are tiles, predictions_merged_txt/ holds the same of the whole images. These
+    files know an image by its name without folder and suffix; several of one name are a warning."""
+    found = [(os.path.splitext(image.file)[0], torch.from_numpy(image.found)) for image in seen]
+    stem, count = Counter(os.path.basename(path) for path, _ in found).most_common(1)[0] if found else ("", 0)
+    if count > 1:
+        what = "%s are called %s, and Task1 files cannot tell the detections of such images apart"
+        LOGGER.warning(what, counted(count, "image"), stem)
     write_json(folder / "predictions.json", [row for image in seen for row in _rows_of(image)])
     _write_task1(folder / "predictions_txt", found, names)
-    if any(place_of(stem)[0] != stem for stem in found):
-        _write_task1(folder / "predictions_merged_txt", merged(found), names)
+    if any(place_of(path)[0] != path for path, _ in found):
+        _write_task1(folder / "predictions_merged_txt", merged(found).items(), names)
 
 
-def merged(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merged(found: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """Return the detections (n, 7) of whole images from those of their tiles: of one object that several tiles show,
     the surest is kept.
 
     Args:
-        found: name or path without suffix → detections, in pixels of the tile; what is no tile counts as a whole image.
+        found: path without suffix, and detections in pixels of the tile; what is no tile counts as a whole image. Of
+            one path, as those of x.jpg and x.png, all are of one image.
     """
     parts: dict[str, list[Tensor]] = {}
-    for stem, detected in found.items():
-        image, x, y = place_of(stem)
+    for path, detected in found:
+        image, x, y = place_of(path)
         shift = detected.new_tensor([x, y, 0, 0, 0, 0, 0])
         parts.setdefault(image, []).append(detected + shift)
     whole = {}
-    for stem, several in parts.items():
+    for image, several in parts.items():
         detected = torch.cat(several)
         if len(several) > 1:
             detected = detected[greedy_nms(rotated(detected), detected[:, 4], MERGED_IOU, labels=detected[:, 5])]
-        whole[stem] = detected
+        whole[image] = detected
     return whole
 
 
@@ -72,9 +81,10 @@ def _corners_of_all(found: Tensor) -> list[list[float]]:
     return corners
 
 
-def _write_task1(folder: Path, found: Mapping[str, Tensor], names: Mapping[int, str]) -> None:
+def _write_task1(folder: Path, found: Iterable[tuple[str, Tensor]], names: Mapping[int, str]) -> None:
     lines: dict[int, list[str]] = {number: [] for number in names}
-    for stem, detected in found.items():
+    for path, detected in found:
+        stem = os.path.basename(path)
         for row, corner in zip(detected.tolist(), _corners_of_all(detected), strict=True):
             lines[int(row[5])].append(" ".join([stem, f"{row[4]:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
     stems = distinct(safe_name(name.replace(" ", "-")) for name in names.values())

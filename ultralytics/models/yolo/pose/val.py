@@ -46,12 +46,8 @@ class PoseValidator(DetectionValidator):
             raise ConfigError(text, str(self.args.data), "validate on objects of the same keypoints")
         return data
 
-    def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
-        """Put each image's detections beside its labels, with the similarities of their poses."""
-        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
-        return [self._pair(found, batch, i) for i, found in enumerate(together)]
-
-    def _pair(self, found: Tensor, batch: Batch, i: int) -> Pair:
+    def compare_one(self, found: Tensor, batch: Batch, i: int) -> Pair:
+        """Put an image's detections beside its labels, with the similarities of their poses."""
         made = pair(found[:, :6], batch, i, self.args.single_cls)
         poses, labels = self._poses(found, batch, i), self._labels(batch, i)
         area = (made.targets[:, 2:] - made.targets[:, :2]).prod(1) * AREA

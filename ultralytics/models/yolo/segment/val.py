@@ -46,9 +46,10 @@ class SegmentationValidator(DetectionValidator):
 
     def compare(self, preds: list[Any], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels, with the overlaps of their masks."""
-        return [self._pair(found, batch, i) for i, found in enumerate(preds)]
+        return [self.compare_one(found, batch, i) for i, found in enumerate(preds)]
 
-    def _pair(self, found: Masked, batch: Batch, i: int) -> Pair:
+    def compare_one(self, found: Masked, batch: Batch, i: int) -> Pair:
+        """Put an image's detections beside its labels, with the overlaps of their masks."""
         made = pair(found.detected[:, :6].cpu(), batch, i, self.args.single_cls)
         mine = batch["batch_idx"].view(-1) == i
         labels = label_masks(batch["masks"], mine, i, self.args.overlap_mask).to(found.protos.device)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.values import id_list
 from ultralytics.engine.sources import Source, SourceItem
 from ultralytics.models.yolo.detect.explain.blocks import Block, head_sources, map_of
 from ultralytics.models.yolo.detect.explain.explainer import Explainer, Explanation
@@ -33,7 +34,7 @@ class CamExplainer(Explainer):
     def explain(self, images: Source) -> Iterator[Explanation]:
         """LayerCAM of the kept boxes, one for an image, or for each class that is asked for."""
         args = self.args
-        classes = [args.classes] if isinstance(args.classes, int) else args.classes
+        classes = id_list(args.classes)
         groups: list[int | None] = [None] if classes is None else list(dict.fromkeys(classes))
         paths = [None if m else p for m, p in zip(images.in_memory, images.paths, strict=True) for _ in groups]
         several = len(groups) > 1
