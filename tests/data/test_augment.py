@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data import augment
 from ultralytics.data.augment import Augmentation, Mosaic, RandomPerspective, letterbox_layout
-from ultralytics.data.drawing import Artist, Labelled, Plan, Scratch, draw_view, jittered
+from ultralytics.data.drawing import Artist, Labelled, Plan, Scratch, draw_scene, jittered_rgb
 from ultralytics.data.instances import Instances
 
 BOXES = np.array([[0.5, 0.5, 0.4, 0.3], [0.2, 0.8, 0.2, 0.2]], np.float32)
@@ -30,8 +30,8 @@ def smooth_image(h, w, seed=0):
     return cv2.resize(small, (w, h), interpolation=cv2.INTER_CUBIC)
 
 
-def drawn(view):
-    return draw_view(view, np.empty((*view.layout.frame, 3), np.uint8))
+def drawn(scene):
+    return draw_scene(scene, np.empty((*scene.layout.frame, 3), np.uint8))
 
 
 def picture(h=120, w=160, seed=0):
@@ -45,7 +45,7 @@ def test_resizing_into_place_equals_warping_the_canvas(seed):
     pictures = [picture(int(g.integers(40, 161)), 160, seed + i) for i in range(4)]
     layout = Mosaic(160)(pictures, g)
     m, gain = RandomPerspective(translate=0.1, scale=0.5).matrix(layout.canvas, layout.frame, g)
-    (short, few), (full, many) = augment._scaled_view(layout, m, gain), augment._warped_view(layout, m, gain)
+    (short, few), (full, many) = augment._scaled_scene(layout, m, gain), augment._warped_scene(layout, m, gain)
     difference = np.abs(drawn(short).astype(int) - drawn(full).astype(int)).max(-1)
     assert np.mean(difference > 24) < 0.06  # only the tiles' edges differ
     every = {tuple(np.round(b).astype(int)): c for b, c in zip(many.bboxes, many.cls, strict=True)}
@@ -62,7 +62,7 @@ def test_a_mosaic_shows_four_pictures_around_a_point():
         Labelled(np.full((100, 100, 3), v, np.uint8), Instances(CLASSES[:1], BOXES[:1])) for v in (10, 60, 110, 160)
     ]
     layout = Mosaic(100)(pictures, rng(3))
-    canvas = drawn(augment._warped_view(layout, np.eye(3), 1.0)[0])
+    canvas = drawn(augment._warped_scene(layout, np.eye(3), 1.0)[0])
     xc, yc = layout.tiles[3].x, layout.tiles[3].y
     assert 50 <= xc <= 150
     assert 50 <= yc <= 150
@@ -79,8 +79,8 @@ def test_boxes_follow_a_rotation():
         Labelled(image, Instances(np.zeros(1, np.float32), np.array([[0.45, 0.45, 0.3, 0.1]], np.float32))), (200, 200)
     )
     perspective = RandomPerspective(degrees=45, translate=0, scale=0, shear=5)
-    view, objects = perspective(layout, rng(5))
-    ys, xs = np.nonzero(drawn(view)[..., 0] == 255)
+    scene, objects = perspective(layout, rng(5))
+    ys, xs = np.nonzero(drawn(scene)[..., 0] == 255)
     box = objects.bboxes[0]
     assert box[0] - 2 <= xs.min()
     assert xs.max() <= box[2] + 2
@@ -97,10 +97,10 @@ def test_boxes_follow_a_rotation():
     st.floats(0, 0.001),
 )
 def test_boxes_stay_inside_whatever_the_transform(seed, degrees, translate, scale, shear, perspective):
-    view, objects = RandomPerspective(degrees, translate, scale, shear, perspective)(
+    scene, objects = RandomPerspective(degrees, translate, scale, shear, perspective)(
         letterbox_layout(picture(), (160, 160)), rng(seed)
     )
-    assert drawn(view).shape == (160, 160, 3)
+    assert drawn(scene).shape == (160, 160, 3)
     assert ((objects.bboxes >= 0) & (objects.bboxes <= 160)).all()
     assert (objects.bboxes[:, 2:] - objects.bboxes[:, :2] > 2).all()
     assert len(objects.cls) == len(objects.bboxes)
@@ -118,22 +118,22 @@ def test_hsv_by_matrix_equals_hsv_by_table():
             tables[2].clip(0, 255).astype(np.uint8)[v],
         ])  # fmt: skip
         want = cv2.cvtColor(by_table, cv2.COLOR_HSV2RGB)
-        difference = np.abs(jittered(image, gains, Scratch()).astype(int) - want.astype(int))
+        difference = np.abs(jittered_rgb(image, gains, Scratch()).astype(int) - want.astype(int))
         assert difference.max() <= 9  # a hue on the edge may round to its neighbour, which is 2 degrees off
         assert np.mean(difference > 1) < 0.02
 
 
 def test_hsv_with_a_wide_hue_wraps_around():
     red = np.full((4, 4, 3), (0, 0, 255), np.uint8)
-    assert jittered(red, np.array([1.9, 1.0, 1.0]), Scratch()).tolist() == red[..., ::-1].tolist()
+    assert jittered_rgb(red, np.array([1.9, 1.0, 1.0]), Scratch()).tolist() == red[..., ::-1].tolist()
     image = rng(2).integers(0, 256, (16, 16, 3), np.uint8)
-    out = jittered(image, np.array([1.9, 1.0, 1.0]), Scratch()).astype(int)
+    out = jittered_rgb(image, np.array([1.9, 1.0, 1.0]), Scratch()).astype(int)
     assert np.abs(out.max(-1) - image.max(-1).astype(int)).max() <= 1  # value is untouched
 
 
 def test_no_jitter_leaves_the_colours():
     image = rng(1).integers(0, 256, (8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(jittered(image, None, Scratch()), image[..., ::-1])
+    np.testing.assert_array_equal(jittered_rgb(image, None, Scratch()), image[..., ::-1])
     still = {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
     assert plan_of(still, Labelled(image, Instances(CLASSES, BOXES))).gains is None
 
@@ -159,15 +159,15 @@ def test_flips_move_picture_and_boxes(key):
 def test_mixup_keeps_both():
     images = [np.full((40, 40, 3), v, np.uint8) for v in (100, 200)]
     objects = Instances(CLASSES, BOXES), Instances(CLASSES[:1], BOXES[:1])
-    views = [
+    scenes = [
         RandomPerspective(0, 0, 0)(letterbox_layout(Labelled(*s), (40, 40)), rng())
         for s in zip(images, objects, strict=True)
     ]
-    plan = Plan([v for v, _ in views], 0.25, False, False, None, False, Instances.concatenate([o for _, o in views]))
+    plan = Plan([v for v, _ in scenes], 0.25, False, False, None, False, Instances.concatenate([o for _, o in scenes]))
     assert (Artist()(plan) == 175).all()
     assert plan.instances.cls.tolist() == [3, 7, 3]
     drawn = plan_of({"mixup": 1.0}, picture(), picture(seed=1))
-    assert len(drawn.views) == 2
+    assert len(drawn.scenes) == 2
     assert 0.2 < drawn.weight < 0.8
 
 

@@ -2,7 +2,7 @@
 
 A training sample is planned in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
 of four, or one image letterboxed); `RandomPerspective` looks at it through a random transform; colour and flips
-follow. The plan is drawn at once (`drawing.Artist`), or on the device of the run (`device_drawing`).
+follow. The plan is drawn at once (`drawing.Artist`), or on the device of the run (`utils.device_drawing`).
 
 Every random number comes from the generator passed in, so a sample is a function of its seed.
 """
@@ -19,7 +19,7 @@ import torch
 
 from ultralytics.cfg.dataset import mirrors
 from ultralytics.data.copy_paste import copy_paste
-from ultralytics.data.drawing import Artist, Labelled, Layout, Place, Plan, Tile, View
+from ultralytics.data.drawing import Artist, Labelled, Layout, Place, Plan, Scene, Tile
 from ultralytics.data.instances import Instances
 from ultralytics.data.labels import FEWEST_POINTS
 from ultralytics.data.letterbox import LetterBox as LetterBox
@@ -116,10 +116,10 @@ class RandomPerspective:
         t[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * (frame[1], frame[0])
         return t @ s @ r @ p @ c, gain
 
-    def __call__(self, layout: Layout, rng: Generator) -> tuple[View, Instances]:
-        """Draw a transform; return the view of the layout, and the objects that are left in it."""
+    def __call__(self, layout: Layout, rng: Generator) -> tuple[Scene, Instances]:
+        """Draw a transform; return the scene, and the objects that are left in it."""
         m, gain = self.matrix(layout.canvas, layout.frame, rng)
-        return (_warped_view if self.warps else _scaled_view)(layout, m, gain)
+        return (_warped_scene if self.warps else _scaled_scene)(layout, m, gain)
 
 
 def _place_tiles(layout: Layout) -> tuple[Instances, Int64Array]:
@@ -133,8 +133,8 @@ def _place_tiles(layout: Layout) -> tuple[Instances, Int64Array]:
     return placed.clip(seen[:, :2], seen[:, 2:]), which
 
 
-def _scaled_view(layout: Layout, m: Float64Array, gain: float) -> tuple[View, Instances]:
-    """View a layout through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
+def _scaled_scene(layout: Layout, m: Float64Array, gain: float) -> tuple[Scene, Instances]:
+    """Scene a layout through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
 
     A tile's place is rounded to whole pixels, at most half a pixel off; its boxes follow the rounded place.
     """
@@ -152,7 +152,7 @@ def _scaled_view(layout: Layout, m: Float64Array, gain: float) -> tuple[View, In
         maps[i] = kx, ky, x1 - kx * (sx1 + tile.x), y1 - ky * (sy1 + tile.y)
     placed, which = _place_tiles(layout)
     after = placed.scale(maps[which, :2]).shift(maps[which, 2:])
-    return View(layout, m, places), _keep_objects(layout, placed, after, gain)
+    return Scene(layout, m, places), _keep_objects(layout, placed, after, gain)
 
 
 _NOWHERE = Place((0, 0, 0, 0), (0, 0, 0, 0))  # of a tile that is out of the frame
@@ -175,10 +175,10 @@ def _place(
     return s1, s2, low, high
 
 
-def _warped_view(layout: Layout, m: Float64Array, gain: float) -> tuple[View, Instances]:
-    """View a layout through any matrix."""
+def _warped_scene(layout: Layout, m: Float64Array, gain: float) -> tuple[Scene, Instances]:
+    """Scene a layout through any matrix."""
     placed, _ = _place_tiles(layout)
-    return View(layout, m, None), _keep_objects(layout, placed, placed.warp(m), gain)
+    return Scene(layout, m, None), _keep_objects(layout, placed, placed.warp(m), gain)
 
 
 def _keep_objects(layout: Layout, before: Instances, after: Instances, gain: float) -> Instances:
@@ -285,22 +285,22 @@ class Augmentation:
         """
         mix = mix and frame is None
         pool = partners or (index,)
-        view, objects = self._view(index, pool, load, rng, mix, frame)
-        views, weight = [view], 1.0
+        scene, objects = self._scene(index, pool, load, rng, mix, frame)
+        scenes, weight = [scene], 1.0
         if mix and self.mixup_p and rng.random() < self.mixup_p:
-            other, others = self._view(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
-            views, weight = [view, other], float(rng.beta(32.0, 32.0))
+            other, others = self._scene(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
+            scenes, weight = [scene, other], float(rng.beta(32.0, 32.0))
             objects = Instances.concatenate([objects, others])
         upside_down, mirrored = (bool(p) and rng.random() < p for p in self.flips)
         if upside_down:
-            objects = objects.flip(view.layout.frame[0], 1)
+            objects = objects.flip(scene.layout.frame[0], 1)
         if mirrored:
-            objects = objects.flip(view.layout.frame[1], 0, self.flip_idx)
+            objects = objects.flip(scene.layout.frame[1], 0, self.flip_idx)
         gains = rng.uniform(-1, 1, 3) * self.jitter + 1 if self.jitter.any() else None
         bgr = bool(self.bgr_p) and rng.random() < self.bgr_p
-        return Plan(views, weight, upside_down, mirrored, gains, bgr, objects)
+        return Plan(scenes, weight, upside_down, mirrored, gains, bgr, objects)
 
-    def _view(
+    def _scene(
         self,
         index: int,
         pool: Sequence[int],
@@ -308,16 +308,16 @@ class Augmentation:
         rng: Generator,
         mix: bool,
         frame: tuple[int, int] | None,
-    ) -> tuple[View, Instances]:
+    ) -> tuple[Scene, Instances]:
         if mix and self.mosaic_p and rng.random() < self.mosaic_p:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
             layout = self.mosaic([load(i) for i in chosen], rng)
         else:
             layout = letterbox_layout(load(index), frame or (self.mosaic.imgsz, self.mosaic.imgsz))
-        view, objects = self.perspective(layout, rng)
+        scene, objects = self.perspective(layout, rng)
         if mix and self.copy_paste_p:
-            objects, view.pasted = copy_paste(objects, layout.frame, self.copy_paste_p, rng)
-        return view, objects
+            objects, scene.pasted = copy_paste(objects, layout.frame, self.copy_paste_p, rng)
+        return scene, objects
 
 
 def letterboxed_sample(

@@ -14,10 +14,10 @@ import torch
 from ultralytics.cfg.values import id_list
 from ultralytics.data.augment import Augmentation, letterboxed_sample
 from ultralytics.data.cache.images import Loader, RecentImages, cached
-from ultralytics.data.device_drawing import pack
 from ultralytics.data.drawing import Labelled, Plan
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.letterbox import loaded_sizes, resized
+from ultralytics.data.packing import pack
 from ultralytics.data.scan import scan
 from ultralytics.data.targets import OBJECTS, Targets
 from ultralytics.data.tiles import TileImages, TileSet, Tiling, cut_images
@@ -236,7 +236,7 @@ class YOLODataset:
     @staticmethod
     def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
         """Collate samples of one size to a batch; its images stay channels-last in memory: in what `room` gives, which
-        is asked for a uint8 tensor of so many bytes. Samples that are plans become what `device_drawing.draw` needs."""
+        is asked for a uint8 tensor of so many bytes. Plans become what `packing.pack` makes of them."""
         if "plan" in samples[0]:
             images = dict(zip(("img", "plan"), pack([cast(Plan, s["plan"]) for s in samples], room), strict=True))
         else:

@@ -2,7 +2,7 @@
 
 `augment.Augmentation` draws the random numbers of a sample and makes a `Plan`: which part of which image lies where,
 through which transform, in which colours, and where its objects end up. No pixel is read for it. The pixels are drawn
-here, or by torch on the device of the run (`device_drawing`), which the same plan serves.
+here, or by torch on the device of the run (`utils.device_drawing`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Place(NamedTuple):
 
 
 @dataclass
-class View:
+class Scene:
     """A layout seen through a transform.
 
     Attributes:
@@ -79,7 +79,7 @@ class Plan:
     """Everything about a sample but its pixels.
 
     Attributes:
-        views: one, or two that mixup blends.
+        scenes: one, or two that mixup blends.
         weight: of the first of two.
         upside_down, mirrored: the flips.
         gains: (3,) factors of hue, saturation and value; None for 1.
@@ -87,7 +87,7 @@ class Plan:
         instances: the objects, in pixels of the finished frame.
     """
 
-    views: Sequence[View]
+    scenes: Sequence[Scene]
     weight: float
     upside_down: bool
     mirrored: bool
@@ -98,7 +98,7 @@ class Plan:
     @property
     def frame(self) -> tuple[int, int]:
         """Height and width of the sample, pixels."""
-        return self.views[0].layout.frame
+        return self.scenes[0].layout.frame
 
 
 class Scratch:
@@ -119,35 +119,35 @@ class Artist:
     """Draws plans with OpenCV."""
 
     def __init__(self) -> None:
-        self._views = Scratch(), Scratch()
+        self._scenes = Scratch(), Scratch()
         self._flips = Scratch(), Scratch()
         self._hsv = Scratch()
 
     def __call__(self, plan: Plan) -> UInt8Array:
         """Draw a sample: RGB (height, width, 3), in memory of its own."""
-        image, *others = (draw_view(v, s(*plan.frame)) for v, s in zip(plan.views, self._views, strict=False))
+        image, *others = (draw_scene(v, s(*plan.frame)) for v, s in zip(plan.scenes, self._scenes, strict=False))
         for other in others:
             image = (image * plan.weight + other * (1 - plan.weight)).astype(np.uint8)
         for flipped, axis, scratch in zip((plan.upside_down, plan.mirrored), (0, 1), self._flips, strict=True):
             if flipped:
                 image = cv2.flip(image, axis, dst=scratch(*plan.frame))  # type: ignore[assignment]  # stays uint8
-        rgb = jittered(image, plan.gains, self._hsv)
+        rgb = jittered_rgb(image, plan.gains, self._hsv)
         return np.ascontiguousarray(rgb[..., ::-1]) if plan.bgr else rgb
 
 
-def draw_view(view: View, image: UInt8Array) -> UInt8Array:
-    """Draw a view into `image`, BGR (height, width, 3) of the frame, and return it."""
-    if view.places is None:
-        _draw_warped(view.layout, view.matrix, image)
+def draw_scene(scene: Scene, image: UInt8Array) -> UInt8Array:
+    """Draw a scene into `image`, BGR (height, width, 3) of the frame, and return it."""
+    if scene.places is None:
+        _draw_warped(scene.layout, scene.matrix, image)
     else:
         image.fill(FILL)
-        for tile, place in zip(view.layout.tiles, view.places, strict=True):
+        for tile, place in zip(scene.layout.tiles, scene.places, strict=True):
             (sx1, sy1, sx2, sy2), (x1, y1, x2, y2) = place
             if x2 > x1 and y2 > y1:
                 source = tile.source.image[sy1:sy2, sx1:sx2]
                 cv2.resize(source, (x2 - x1, y2 - y1), dst=image[y1:y2, x1:x2], interpolation=cv2.INTER_LINEAR)
-    if view.pasted is not None:
-        paste(image, view.pasted)
+    if scene.pasted is not None:
+        paste(image, scene.pasted)
     return image
 
 
@@ -165,7 +165,7 @@ def _draw_warped(layout: Layout, m: Float64Array, image: UInt8Array) -> None:
         cv2.warpAffine(canvas, m[:2], size, dst=image, borderValue=border)
 
 
-def jittered(image: UInt8Array, gains: Float64Array | None, scratch: Scratch) -> UInt8Array:
+def jittered_rgb(image: UInt8Array, gains: Float64Array | None, scratch: Scratch) -> UInt8Array:
     """Multiply hue, saturation and value of a BGR image by `gains` (3,), and return it as RGB."""
     if gains is None:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # uint8 stays uint8

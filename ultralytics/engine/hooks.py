@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
-from ultralytics.data.device_drawing import draw
 from ultralytics.engine.aliases import TrainerAliases
 from ultralytics.engine.preflight.probes import rescaled
 from ultralytics.engine.step.distill import Distillation
@@ -21,6 +20,7 @@ from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.step.optim import choose_optimizer
 from ultralytics.engine.step.rates import Group, build_groups, describe, settle_rates
 from ultralytics.engine.weights.checkpoint import Checkpoint
+from ultralytics.utils.device_drawing import draw_plans
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import count_most, layout
@@ -169,7 +169,7 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
         most = count_most(batch["batch_idx"]) if "batch_idx" in batch else None
         moved = self.step.loss.feed.move({k: v for k, v in batch.items() if isinstance(v, Tensor)})
         if "plan" in batch:
-            moved["img"] = draw(moved["img"], moved["plan"], batch.pop("plan").numpy())
+            moved["img"] = draw_plans(moved["img"], moved["plan"], batch.pop("plan").numpy())
             del moved["plan"]
         batch.update(moved)  # type: ignore[typeddict-item]  # its tensors
         if most is not None:

@@ -71,7 +71,7 @@ class Batch(Collated, total=False):
     # The boxes of the fullest image, counted before they went to a GPU, and the `batch_idx` there.
     most: tuple[int, torch.Tensor]
     # With augment_on=gpu until the trainer's preprocess: float64 (B, …), and `img` is uint8 (P, 3), the pixels of all
-    # images; see `data.device_drawing`.
+    # images; see `utils.device_drawing`.
     plan: torch.Tensor
     # Of polygons, h, w = H // mask_ratio, W // mask_ratio. With overlap_mask (B, h, w) uint8, int32 where an image has
     # more than 255 objects: 0 where nothing is, i + 1 at the i-th object of the image, smaller ones in front. Without

@@ -8,13 +8,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import write_tiny, write_toy
-from ultralytics.data.device_drawing import draw
 from ultralytics.engine import setup
 from ultralytics.engine.safety.guard import BadStepError
 from ultralytics.engine.step import optim, rates
 from ultralytics.engine.step.feed import Feed
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils import loss, tal
+from ultralytics.utils.device_drawing import draw_plans
 from ultralytics.utils.errors import ConfigError
 
 
@@ -166,7 +166,7 @@ def test_drawing_a_batch_never_waits(made, keys):
     for batch in batches:
         plan = batch["plan"].numpy()
         with Unwaiting():
-            images = draw(batch["img"], batch["plan"], plan)
+            images = draw_plans(batch["img"], batch["plan"], plan)
         assert images.shape == (len(plan), 3, 64, 64)
 
 

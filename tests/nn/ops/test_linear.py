@@ -148,5 +148,5 @@ def test_operations_are_counted_as_of_the_twin(kind):
     layer, qkv, _ = problem(16, 2, 4, 5, of=LAYERS[kind])
     with FlopCounterMode(display=False) as counter:
         layer.attend(qkv.double(), layer.window_size)
-    assert linear.count(qkv.shape, (20, 16), 2, kind) == counter.get_total_flops()
+    assert linear.count_linear(qkv.shape, (20, 16), 2, kind) == counter.get_total_flops()
     assert torch.ops.ultralytics.linear_mix in flop_registry

@@ -111,7 +111,7 @@ def linearly_mixed(qkv: Tensor, position: Tensor, heads: int, kind: str) -> Tens
 
 
 @register_flop_formula(torch.ops.ultralytics.linear_mix)
-def count(qkv: tuple[int, ...], position: tuple[int, ...], heads: int, kind: str, **_: Any) -> int:
+def count_linear(qkv: tuple[int, ...], position: tuple[int, ...], heads: int, kind: str, **_: Any) -> int:
     """FLOPs of the matrix products, 2·MACs, from the shapes: what is counted of the plain twins."""
     C = qkv[2] // 3
     return qkv[0] * qkv[1] * C * 4 * (C // heads)

@@ -7,13 +7,14 @@ import torch
 
 from tests.conftest import write_toy
 from ultralytics.cfg.config import get_cfg
-from ultralytics.data import device_drawing
 from ultralytics.data.augment import Augmentation
 from ultralytics.data.build import build_dataloader
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.device_drawing import draw, jitter, pack
-from ultralytics.data.drawing import Artist, Labelled, Layout, Place, Plan, Scratch, Tile, View, jittered
+from ultralytics.data.drawing import Artist, Labelled, Layout, Place, Plan, Scene, Scratch, Tile, jittered_rgb
 from ultralytics.data.instances import Instances
+from ultralytics.data.packing import pack
+from ultralytics.utils import device_drawing
+from ultralytics.utils.device_drawing import draw_plans, jitter
 
 NOTHING = Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
 STILL = {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
@@ -44,7 +45,7 @@ def plans_of(settings, count=8, side=96, frame=None):
 
 def drawn(plans):
     pixels, numbers = pack(plans)
-    return draw(pixels, numbers, numbers.numpy()).permute(0, 2, 3, 1).numpy()
+    return draw_plans(pixels, numbers, numbers.numpy()).permute(0, 2, 3, 1).numpy()
 
 
 def differences(plans):
@@ -77,7 +78,7 @@ def test_the_jitter_equals_opencvs():
     image = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
     image = np.concatenate([image, rng().integers(0, 256, (1, 20000, 3), np.uint8)], 1)
     for gains in ([1.0, 1.0, 1.0], [1.015, 1.7, 1.4], [0.985, 0.3, 0.6], [1.2, 0.01, 1.9], [1.9, 1.0, 0.0]):
-        want = jittered(image, np.array(gains), Scratch()).astype(int)
+        want = jittered_rgb(image, np.array(gains), Scratch()).astype(int)
         rgb = torch.from_numpy(image[..., ::-1].copy()).float()
         found = np.abs(jitter(rgb, torch.tensor(gains)).numpy() - want)
         # A hue between two of OpenCV's 180 is rounded to one by a table of its own, and may be 2 degrees off.
@@ -89,8 +90,8 @@ def test_interpolation_by_hand():
     """A row of two pixels in a place of four: centres at -0.25, 0.25, 0.75 and 1.25 of it, ends repeated."""
     image = np.array([[[0, 0, 0], [100, 200, 40]]], np.uint8)
     tile = Tile(Labelled(image, NOTHING), 0, 0, (0, 0, 2, 1))
-    view = View(Layout([tile], (1, 2), (1, 6)), np.eye(3), [Place((0, 0, 2, 1), (1, 0, 5, 1))])
-    plan = Plan([view], 1.0, False, False, None, False, NOTHING)
+    scene = Scene(Layout([tile], (1, 2), (1, 6)), np.eye(3), [Place((0, 0, 2, 1), (1, 0, 5, 1))])
+    plan = Plan([scene], 1.0, False, False, None, False, NOTHING)
     grey = [114, 114, 114]
     assert drawn([plan])[0, 0].tolist() == [grey, [0, 0, 0], [10, 50, 25], [30, 150, 75], [40, 200, 100], grey]
     plan.mirrored = plan.bgr = True
@@ -99,7 +100,7 @@ def test_interpolation_by_hand():
 
 def test_a_batch_of_any_size_is_drawn_alike(monkeypatch):
     plans = plans_of({"mixup": 0.5, "degrees": 5.0})
-    assert {len(plan.views) for plan in plans} == {1, 2}
+    assert {len(plan.scenes) for plan in plans} == {1, 2}
     whole = drawn(plans)
     np.testing.assert_array_equal(drawn(plans), whole)
     monkeypatch.setattr(device_drawing, "AT_ONCE", 1)
@@ -141,7 +142,7 @@ def test_a_loader_gives_plans_with_the_labels_of_drawn_samples(toy):
         for key in ("cls", "bboxes", "batch_idx"):
             assert ours[key].equal(theirs[key])
         assert ours["resized_shape"] == theirs["resized_shape"] == [(64, 64)] * len(ours["im_file"])
-        images = draw(ours["img"], ours["plan"], ours["plan"].numpy())
+        images = draw_plans(ours["img"], ours["plan"], ours["plan"].numpy())
         assert images.stride() == theirs["img"].stride()
         assert (images.int() - theirs["img"].int()).abs().max() <= 1
 
@@ -161,8 +162,8 @@ def test_workers_send_the_same_plans(toy):
 def test_a_gpu_draws_what_a_cpu_draws(settings):
     plans = plans_of(settings, 32)
     pixels, numbers = pack(plans)
-    here = draw(pixels, numbers, numbers.numpy())
-    there = [draw(pixels.cuda(), numbers.cuda(), numbers.numpy()) for _ in range(2)]
+    here = draw_plans(pixels, numbers, numbers.numpy())
+    there = [draw_plans(pixels.cuda(), numbers.cuda(), numbers.numpy()) for _ in range(2)]
     assert there[0].equal(there[1])
     assert there[0].stride() == here.stride()
     found = (there[0].cpu().int() - here.int()).abs()
