@@ -37,7 +37,7 @@ def pack(plans: Sequence[Plan], room: Callable[[int], Tensor] | None = None) -> 
         for k, scene in enumerate(plan.scenes):
             at = row[SAMPLE + k * SCENE :][:SCENE]
             at[:9] = np.linalg.inv(scene.matrix).ravel()
-            for i, (image, place) in enumerate(_visible(scene)):
+            for i, (image, place) in enumerate(_parts_seen(scene)):
                 at[9 + i * TILE :][:TILE] = first, image.shape[1], image.shape[0], *place
                 images.append(image)
                 first += image.shape[0] * image.shape[1]
@@ -51,7 +51,7 @@ def pack(plans: Sequence[Plan], room: Callable[[int], Tensor] | None = None) -> 
     return pixels, torch.from_numpy(numbers)
 
 
-def _visible(scene: Scene) -> list[tuple[UInt8Array, tuple[int, int, int, int]]]:
+def _parts_seen(scene: Scene) -> list[tuple[UInt8Array, tuple[int, int, int, int]]]:
     """List the visible parts of the tiles' images, and the place of each: in the frame, or on the canvas where that is
     warped."""
     layout, found = scene.layout, []
