@@ -33,7 +33,7 @@ _SIZE = "pixels of 32 or more, or [height,width]"
 class Info(Command, name="info"):
     """Print a model's rows: channels, shapes, parameters and operations."""
 
-    example = "info model=cfg/models/yolov8n-fla.yaml imgsz=640"
+    example = "info model=yolov8n-fla-sppf.yaml imgsz=640"
     model: str = knob("", "model YAML or weights file", needed=lambda: ConfigError("no model given", hint=MODEL_HINT))
     scale: str | None = knob(None, "scale letter of the model YAML: n, s, m, l, x")
     imgsz: Any = knob(
