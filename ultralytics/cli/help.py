@@ -45,7 +45,11 @@ def help_of(command: type[Command]) -> str:
 
 def options_table(command: type[Command]) -> str:
     """Return the options as a table of Markdown."""
-    rows = [f"| `{knob.key}` | {knob.help} | {_shown_default(knob)} |" for knob in _needed_first(command.own())]
+    of_mode = MODE_DEFAULTS.get(command.mode, {})
+    rows = [
+        f"| `{knob.key}` | {knob.help} | {of_mode.get(knob.key) or _shown_default(knob)} |"
+        for knob in _needed_first(command.own())
+    ]
     return "\n".join(["| key | meaning | default |", "|---|---|---|", *rows])
 
 
