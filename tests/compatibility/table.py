@@ -61,7 +61,7 @@ In short:
 | command line | train, val, predict, track, export, benchmark with its `key=value` words; files are given by path, none is fetched |
 | keys | those of `default.yaml`; the few without effect are accepted only at their default |
 | model YAMLs | YOLOv3 to YOLOv10, as they are |
-| weights | its `.pt` files are read without running code; `export-weights` writes files that it loads |
+| weights | its `.pt` files are read without running code; `export-weights` writes files that it loads, of networks made of its modules alone |
 | `YOLO`, `Results`, callbacks | as there; a Results' drawings and files may differ in looks |
 | trainers, validators, predictors | to be subclassed as there; what differs stands below |
 | loggers | by `log=` of a run, not by a settings file |
