@@ -58,10 +58,10 @@ In short:
 | topic | |
 |---|---|
 | tasks | detect, segment, pose, obb, classify; no RT-DETR, YOLO-World, SAM or NAS |
-| command line | train, val, predict, track, export, benchmark with its `key=value` words; files are given by path, none is fetched |
+| command line | its modes with its `key=value` words; files are given by path, none is fetched |
 | keys | those of `default.yaml`; the few without effect are accepted only at their default |
 | model YAMLs | YOLOv3 to YOLOv10, as they are |
-| weights | its `.pt` files are read without running code; `export-weights` writes files that it loads, of networks made of its modules alone |
+| weights | its `.pt` files are read, no code in them runs; `export-weights` writes its format, if its modules suffice |
 | `YOLO`, `Results`, callbacks | as there; a Results' drawings and files may differ in looks |
 | trainers, validators, predictors | to be subclassed as there; what differs stands below |
 | loggers | by `log=` of a run, not by a settings file |

@@ -337,9 +337,7 @@ class Config:  # size: every key of a run, each declared once
     simplify: bool = exported(True, "fold constants of ONNX graphs")
     opset: int | None = exported(None, "version of ONNX's operators; auto: 18", low=18, high=30, none="auto")
     demo: str | None = exported(None, "folder for a page that runs the ONNX file in a browser")
-    workspace: float | None = exported(
-        4.0, "TensorRT build memory, GiB; all: no limit", low=0, none="all"
-    )
+    workspace: float | None = exported(4.0, "TensorRT build memory, GiB; all: no limit", low=0, none="all")
 
     lr0: Fraction = recipe(0.01, "initial learning rate")
     lrf: Fraction = recipe(0.01, "final learning rate as a fraction of lr0")
