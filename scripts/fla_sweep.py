@@ -1,7 +1,8 @@
 """Time the kernels of focused linear attention one by one on a card, for each way of launching them: a JSON line each.
 
-    python scripts/fla_sweep.py [seconds=30 images=32 side=40 channels=256 heads=8 dtype=bf16]
+    python scripts/fla_sweep.py [seconds=30 images=32 side=40 channels=256 heads=8 dtype=bf16 kind=focused]
 
+kind=relu and kind=magnitude time the kernels of ReLU linear attention and of MALA, beside their plain twins.
 A line has the microseconds of every kernel (`us`), and of the operation forward and backward with the sums between its
 kernels (`forward_us`, `backward_us`), all on the card alone: the queue is filled before, and no launch is waited for.
 The first line has the least that a kernel can take: its bytes over the bandwidth of a copy, measured here. What is
@@ -19,7 +20,9 @@ from typing import Any
 
 import torch
 
+from ultralytics.nn.modules import MagnitudeAwareLinearAttention, ReLULinearAttention
 from ultralytics.nn.ops.fla import focused_mix, obstacle
+from ultralytics.nn.ops.linear import linear_mix
 from ultralytics.utils.console import say
 
 # What is tried, most telling first.
@@ -37,6 +40,11 @@ CHANGES: tuple[dict[str, int], ...] = (
     {"query": 16, "key": 16, "parts": 4096},
 )
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TWINS = {"relu": ReLULinearAttention, "magnitude": MagnitudeAwareLinearAttention}
+# What the kernels move, in numbers of B·N·C; forward and backward the least that any design must.
+MOVED = {"forward": 5, "backward": 9, "statistics": 2, "state": 2, "convolution": 2, "output": 3, "query_state": 2}
+MOVED |= {"convolution_gradient": 3, "value_gradient": 4, "query_gradient": 3, "key_gradient": 3}
+LINEAR_MOVED = {"forward": 4, "backward": 7, "state": 2, "output": 2, "query_state": 3, "value_gradient": 4}
 ROUNDS = 12
 
 
@@ -57,7 +65,7 @@ class Timed:
         return launch
 
 
-def problem(images: int, side: int, channels: int, heads: int, dtype: str) -> tuple[list[Any], Any]:
+def problem(images: int, side: int, channels: int, heads: int, dtype: str, kind: str) -> tuple[list[Any], Any]:
     """Inputs of four layers that take turns, so that no cache holds them, and a gradient."""
     torch.manual_seed(0)
     card = {"device": "cuda"}
@@ -67,11 +75,20 @@ def problem(images: int, side: int, channels: int, heads: int, dtype: str) -> tu
         position = torch.randn(side * side, channels, **card).mul(0.1).requires_grad_()
         sigma, d = torch.rand(channels, **card).add(0.2).requires_grad_(), channels // heads
         taps, bias = torch.randn(d, 25, **card).requires_grad_(), torch.randn(d, **card).requires_grad_()
-        given.append((qkv, position, sigma, taps, bias, heads, side, 3.0))
+        focused = (qkv, position, sigma, taps, bias, heads, side, 3.0)
+        given.append((qkv, position, heads, kind) if kind in TWINS else focused)
     return given, torch.randn(images, side * side, channels, dtype=DTYPES[dtype], **card)
 
 
-def measure(given: list[Any], grad: Any) -> dict[str, Any]:
+def twin(qkv: torch.Tensor, position: torch.Tensor, heads: int, kind: str) -> tuple[torch.Tensor]:
+    """`linear_mix` by plain operations."""
+    q, k, v = qkv.chunk(3, -1)
+    with torch.device("meta"):  # its parameters play no role
+        layer = TWINS[kind](position.shape[-1], num_heads=heads)
+    return (layer.mix(q, k.float() + position, v, (k.shape[1], 1)),)
+
+
+def measure(mix: Any, given: list[Any], grad: Any) -> dict[str, Any]:
     """Median microseconds by kernel, and of forward and backward."""
     from ultralytics.nn.ops import fla_kernels as kernels  # needs Triton
 
@@ -83,7 +100,7 @@ def measure(given: list[Any], grad: Any) -> dict[str, Any]:
         torch.cuda._sleep(8_000_000)
         inputs = given[i % len(given)]
         marks[0].record()
-        out = focused_mix(*inputs)[0]
+        out = mix(*inputs)[0]
         marks[1].record()
         torch.autograd.grad(out, [t for t in inputs if isinstance(t, torch.Tensor)], grad)
         marks[2].record()
@@ -134,12 +151,17 @@ def bandwidth() -> float:
 def main(words: list[str]) -> int:
     """Try every change as long as there is time."""
     options: dict[str, Any] = {"seconds": 30, "images": 32, "side": 40, "channels": 256, "heads": 8, "dtype": "bf16"}
+    options["kind"] = "focused"
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in options:
             say(f"error: {word!r} is no option; there are {', '.join(options)}", error=True)
             return 2
-        options[key] = value if key == "dtype" else int(value)
+        options[key] = value if key in ("dtype", "kind") else int(value)
+    kind = options["kind"]
+    if kind != "focused" and kind not in TWINS:
+        say(f"error: there is no kind={kind}; there are focused, {', '.join(TWINS)}", error=True)
+        return 2
     until = time.monotonic() + options.pop("seconds")
     if not torch.cuda.is_available():
         say("error: there is no CUDA device", error=True)
@@ -149,26 +171,27 @@ def main(words: list[str]) -> int:
     if reason:
         say(f"error: {reason}", error=True)
         return 2
-    from ultralytics.nn.ops.fla_launch import blocks_of, forced, padded  # needs Triton
+    from ultralytics.nn.ops.fla_launch import blocks_of, forced, linear_blocks_of, padded  # needs Triton
 
     speed = bandwidth()
     once = options["images"] * options["side"] ** 2 * options["channels"] * DTYPES[options["dtype"]].itemsize
-    moved = {"forward": 5, "backward": 9, "statistics": 2, "state": 2, "convolution": 2, "output": 3}
-    moved |= {"query_state": 2, "convolution_gradient": 3, "value_gradient": 4, "query_gradient": 3, "key_gradient": 3}
+    moved = LINEAR_MOVED if kind in TWINS else MOVED
     floor = {name: round(times * once / speed * 1e6, 1) for name, times in moved.items()}
     name = torch.cuda.get_device_name()
     say(
         json.dumps({"what": "fla_floor", "card": name, "tb_per_second": round(speed / 1e12, 2), "us": floor, **options})
     )
     given, grad = problem(**options)
-    default = blocks_of(padded(head), options["dtype"] == "fp32")
+    default = (linear_blocks_of if kind in TWINS else blocks_of)(padded(head), options["dtype"] == "fp32")
+    if kind in TWINS:
+        say(json.dumps({"what": "fla_plain", **measure(twin, given, grad), **options}))
     for change in CHANGES:
         if time.monotonic() > until:
             break
         row: dict[str, Any] = {"what": "fla_sweep", "change": change, **options}
         try:
             with forced(dataclasses.replace(default, **change)):
-                row |= measure(given, grad)
+                row |= measure(linear_mix if kind in TWINS else focused_mix, given, grad)
         except Exception as e:  # one that does not fit must not hide the others
             row["error"] = f"{type(e).__name__}: {e}"[:300]
         say(json.dumps(row))

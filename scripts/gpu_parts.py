@@ -346,10 +346,10 @@ def step_figures(keys: dict[str, Any], seconds: float, with_loader: bool, batche
         trainer.model.train()
         batches += [] if batches else ready(trainer)
         step = stepping(trainer, batches)
-        found = {"setup_s": time.perf_counter() - started, "images": len(batches[0]["img"])}
+        found = {"setup_s": time.perf_counter() - started, "images": len(batches[0]["im_file"])}
         return {
             **found,
-            **timed(step, seconds, len(batches[0]["img"])),
+            **timed(step, seconds, len(batches[0]["im_file"])),
             **counted_on_device(step),
             **(loaded(trainer, seconds) if with_loader else {}),
             "losses": [float(v) for v in trainer.state.loss_mean],
@@ -377,7 +377,7 @@ def stepping(trainer: Any, batches: list[Any]) -> Callable[[], None]:
     def step() -> None:
         nonlocal done
         batch = batches[done % len(batches)]
-        trainer.step.loss.images = len(batch["img"])
+        trainer.step.loss.images = len(batch["im_file"])
         trainer.state.add_loss(trainer.train_step(dict(batch), done))
         done += 1
 
@@ -542,9 +542,9 @@ def loaded(trainer: Any, seconds: float) -> dict[str, Any]:
                 begun, waited, images = time.perf_counter(), 0.0, 0
             else:
                 waited += time.perf_counter() - mark
-            trainer.step.loss.images = len(batch["img"])
+            trainer.step.loss.images = len(batch["im_file"])
             trainer.state.add_loss(trainer.train_step(batch, 1000 + i))
-            images += len(batch["img"])
+            images += len(batch["im_file"])
             mark = time.perf_counter()
             if mark - begun > 2 * seconds and i > skip:
                 break

@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data import augment
-from ultralytics.data.augment import (
-    Augmentation,
-    Labelled,
-    MixUp,
-    Mosaic,
-    RandomFlip,
-    RandomHSV,
-    RandomPerspective,
-    letterbox_layout,
-)
+from ultralytics.data.augment import Augmentation, Mosaic, RandomPerspective, letterbox_layout
+from ultralytics.data.drawing import Artist, Labelled, Plan, Scratch, draw_view, jittered
 from ultralytics.data.instances import Instances
 
 BOXES = np.array([[0.5, 0.5, 0.4, 0.3], [0.2, 0.8, 0.2, 0.2]], np.float32)
@@ -38,6 +30,10 @@ def smooth_image(h, w, seed=0):
     return cv2.resize(small, (w, h), interpolation=cv2.INTER_CUBIC)
 
 
+def drawn(view):
+    return draw_view(view, np.empty((*view.layout.frame, 3), np.uint8))
+
+
 def picture(h=120, w=160, seed=0):
     return Labelled(smooth_image(h, w, seed), Instances(CLASSES, BOXES))
 
@@ -49,17 +45,16 @@ def test_resizing_into_place_equals_warping_the_canvas(seed):
     pictures = [picture(int(g.integers(40, 161)), 160, seed + i) for i in range(4)]
     layout = Mosaic(160)(pictures, g)
     m, gain = RandomPerspective(translate=0.1, scale=0.5).matrix(layout.canvas, layout.frame, g)
-    short = augment._draw_scaled(layout, gain, m[0, 2], m[1, 2], np.empty((160, 160, 3), np.uint8))
-    full = augment._draw_warped(layout, m, gain, np.empty((160, 160, 3), np.uint8))
-    difference = np.abs(short.image.astype(int) - full.image.astype(int)).max(-1)
+    (short, few), (full, many) = augment._scaled_view(layout, m, gain), augment._warped_view(layout, m, gain)
+    difference = np.abs(drawn(short).astype(int) - drawn(full).astype(int)).max(-1)
     assert np.mean(difference > 24) < 0.06  # only the tiles' edges differ
-    every = {tuple(np.round(b).astype(int)): c for b, c in zip(full.instances.bboxes, full.instances.cls, strict=True)}
+    every = {tuple(np.round(b).astype(int)): c for b, c in zip(many.bboxes, many.cls, strict=True)}
     matched = sum(
         any(c == k and np.abs(b - np.array(o)).max() <= 2 for o, k in every.items())
-        for b, c in zip(short.instances.bboxes, short.instances.cls, strict=True)
+        for b, c in zip(few.bboxes, few.cls, strict=True)
     )
-    assert matched >= len(short.instances.bboxes) - 1  # one at the limit of what is kept may fall on the other side
-    assert abs(len(short.instances.bboxes) - len(full.instances.bboxes)) <= 1
+    assert matched >= len(few) - 1  # one at the limit of what is kept may fall on the other side
+    assert abs(len(few) - len(many)) <= 1
 
 
 def test_a_mosaic_shows_four_pictures_around_a_point():
@@ -67,12 +62,12 @@ def test_a_mosaic_shows_four_pictures_around_a_point():
         Labelled(np.full((100, 100, 3), v, np.uint8), Instances(CLASSES[:1], BOXES[:1])) for v in (10, 60, 110, 160)
     ]
     layout = Mosaic(100)(pictures, rng(3))
-    canvas = augment._draw_warped(layout, np.eye(3), 1.0, np.empty((100, 100, 3), np.uint8))
+    canvas = drawn(augment._warped_view(layout, np.eye(3), 1.0)[0])
     xc, yc = layout.tiles[3].x, layout.tiles[3].y
     assert 50 <= xc <= 150
     assert 50 <= yc <= 150
     assert layout.canvas == (200, 200)
-    assert canvas.image[max(yc - 1, 0), max(xc - 1, 0)].tolist() in ([10] * 3, [114] * 3)
+    assert canvas[max(yc - 1, 0), max(xc - 1, 0)].tolist() in ([10] * 3, [114] * 3)
     corners = [(t.x < xc, t.y < yc) for t in layout.tiles]
     assert corners == [(True, True), (False, True), (True, False), (False, False)]
 
@@ -84,9 +79,9 @@ def test_boxes_follow_a_rotation():
         Labelled(image, Instances(np.zeros(1, np.float32), np.array([[0.45, 0.45, 0.3, 0.1]], np.float32))), (200, 200)
     )
     perspective = RandomPerspective(degrees=45, translate=0, scale=0, shear=5)
-    drawn = perspective(layout, rng(5))
-    ys, xs = np.nonzero(drawn.image[..., 0] == 255)
-    box = drawn.instances.bboxes[0]
+    view, objects = perspective(layout, rng(5))
+    ys, xs = np.nonzero(drawn(view)[..., 0] == 255)
+    box = objects.bboxes[0]
     assert box[0] - 2 <= xs.min()
     assert xs.max() <= box[2] + 2
     assert abs(xs.min() - box[0]) < 3
@@ -102,18 +97,17 @@ def test_boxes_follow_a_rotation():
     st.floats(0, 0.001),
 )
 def test_boxes_stay_inside_whatever_the_transform(seed, degrees, translate, scale, shear, perspective):
-    drawn = RandomPerspective(degrees, translate, scale, shear, perspective)(
+    view, objects = RandomPerspective(degrees, translate, scale, shear, perspective)(
         letterbox_layout(picture(), (160, 160)), rng(seed)
     )
-    assert drawn.image.shape == (160, 160, 3)
-    assert ((drawn.instances.bboxes >= 0) & (drawn.instances.bboxes <= 160)).all()
-    assert (drawn.instances.bboxes[:, 2:] - drawn.instances.bboxes[:, :2] > 2).all()
-    assert len(drawn.instances.cls) == len(drawn.instances.bboxes)
+    assert drawn(view).shape == (160, 160, 3)
+    assert ((objects.bboxes >= 0) & (objects.bboxes <= 160)).all()
+    assert (objects.bboxes[:, 2:] - objects.bboxes[:, :2] > 2).all()
+    assert len(objects.cls) == len(objects.bboxes)
 
 
 def test_hsv_by_matrix_equals_hsv_by_table():
     image = rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-    hsv = RandomHSV()
     for gains in ([1.015, 1.7, 1.4], [0.985, 0.3, 0.6], [1.0, 1.0, 1.0], [1.2, 0.01, 1.9]):
         gains = np.array(gains)
         steps = np.arange(256)
@@ -124,43 +118,57 @@ def test_hsv_by_matrix_equals_hsv_by_table():
             tables[2].clip(0, 255).astype(np.uint8)[v],
         ])  # fmt: skip
         want = cv2.cvtColor(by_table, cv2.COLOR_HSV2RGB)
-        difference = np.abs(hsv.apply(image, gains).astype(int) - want.astype(int))
+        difference = np.abs(jittered(image, gains, Scratch()).astype(int) - want.astype(int))
         assert difference.max() <= 9  # a hue on the edge may round to its neighbour, which is 2 degrees off
         assert np.mean(difference > 1) < 0.02
 
 
 def test_hsv_with_a_wide_hue_wraps_around():
     red = np.full((4, 4, 3), (0, 0, 255), np.uint8)
-    assert RandomHSV().apply(red, np.array([1.9, 1.0, 1.0])).tolist() == red[..., ::-1].tolist()
+    assert jittered(red, np.array([1.9, 1.0, 1.0]), Scratch()).tolist() == red[..., ::-1].tolist()
     image = rng(2).integers(0, 256, (16, 16, 3), np.uint8)
-    out = RandomHSV().apply(image, np.array([1.9, 1.0, 1.0])).astype(int)
+    out = jittered(image, np.array([1.9, 1.0, 1.0]), Scratch()).astype(int)
     assert np.abs(out.max(-1) - image.max(-1).astype(int)).max() <= 1  # value is untouched
 
 
 def test_no_jitter_leaves_the_colours():
     image = rng(1).integers(0, 256, (8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(RandomHSV(0, 0, 0)(image, rng()), image[..., ::-1])
+    np.testing.assert_array_equal(jittered(image, None, Scratch()), image[..., ::-1])
+    still = {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}
+    assert plan_of(still, Labelled(image, Instances(CLASSES, BOXES))).gains is None
 
 
-@pytest.mark.parametrize("direction", ["horizontal", "vertical"])
-def test_flips_move_picture_and_boxes(direction):
-    drawn = Labelled(
-        rng().integers(0, 255, (20, 30, 3), np.uint8), Instances(CLASSES[:1], np.array([[2.0, 3.0, 10.0, 8.0]]))
-    )
-    once = RandomFlip(1.0, direction)(drawn, rng())
-    x1, y1, x2, y2 = once.instances.bboxes[0].astype(int)
-    patch = once.image[y1:y2, x1:x2]
-    want = drawn.image[3:8, 2:10]
-    np.testing.assert_array_equal(patch, want[:, ::-1] if direction == "horizontal" else want[::-1])
-    assert RandomFlip(0.0, direction)(drawn, rng()) is drawn
+def plan_of(settings, *pictures, side=None):
+    """Plan a sample of the first picture, without anything random that is not in the settings."""
+    plain = {"mosaic": 0.0, "scale": 0.0, "translate": 0.0, "fliplr": 0.0}
+    augmentation = Augmentation(get_cfg(None, {**plain, **settings}), side or pictures[0].image.shape[0])
+    return augmentation.plan(0, range(len(pictures)), lambda i: pictures[i], rng())
+
+
+@pytest.mark.parametrize("key", ["fliplr", "flipud"])
+def test_flips_move_picture_and_boxes(key):
+    box = np.array([[6 / 30, 5.5 / 30, 8 / 30, 5 / 30]], np.float32)
+    source = Labelled(rng().integers(0, 255, (30, 30, 3), np.uint8), Instances(CLASSES[:1], box))
+    plan = plan_of({key: 1.0, "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0}, source)
+    x1, y1, x2, y2 = plan.instances.bboxes[0].round().astype(int)
+    patch = Artist()(plan)[y1:y2, x1:x2, ::-1]
+    want = source.image[3:8, 2:10]
+    np.testing.assert_array_equal(patch, want[:, ::-1] if key == "fliplr" else want[::-1])
 
 
 def test_mixup_keeps_both():
-    a = Labelled(np.full((4, 4, 3), 100, np.uint8), Instances(CLASSES, np.zeros((2, 4))))
-    b = Labelled(np.full((4, 4, 3), 200, np.uint8), Instances(CLASSES[:1], np.ones((1, 4))))
-    out = MixUp()(a, b, rng())
-    assert 120 < out.image.mean() < 180
-    assert out.instances.cls.tolist() == [3, 7, 3]
+    images = [np.full((40, 40, 3), v, np.uint8) for v in (100, 200)]
+    objects = Instances(CLASSES, BOXES), Instances(CLASSES[:1], BOXES[:1])
+    views = [
+        RandomPerspective(0, 0, 0)(letterbox_layout(Labelled(*s), (40, 40)), rng())
+        for s in zip(images, objects, strict=True)
+    ]
+    plan = Plan([v for v, _ in views], 0.25, False, False, None, False, Instances.concatenate([o for _, o in views]))
+    assert (Artist()(plan) == 175).all()
+    assert plan.instances.cls.tolist() == [3, 7, 3]
+    drawn = plan_of({"mixup": 1.0}, picture(), picture(seed=1))
+    assert len(drawn.views) == 2
+    assert 0.2 < drawn.weight < 0.8
 
 
 SETTINGS = [

@@ -238,6 +238,7 @@ def test_save_every_saves_within_an_epoch_and_changes_nothing(given, whole):
         {"amp": False, "freeze": 2, "nbs": 2, "deterministic": False},
         {"rect": True, "val": False, "warmup_epochs": 3.0},
         {"save": False, "patience": 1},
+        {"augment_on": "gpu", "workers": 2, "mixup": 0.5, "degrees": 5.0},
     ],
     ids=str,
 )

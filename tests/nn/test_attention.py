@@ -26,7 +26,7 @@ from ultralytics.nn.modules import (
     ReLULinearBlock,
     SoftmaxAttention,
 )
-from ultralytics.nn.modules.attention import EPS
+from ultralytics.nn.ops import EPS
 from ultralytics.nn.registry import Row, gated_sum
 from ultralytics.utils.errors import ModelError
 

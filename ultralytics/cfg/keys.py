@@ -190,6 +190,10 @@ class Config:  # size: every key of a run, each declared once
         check=check_compile,
         what=f"True, False or {', '.join(COMPILE_MODES)}",
     )
+    augment_on: str = knob(
+        "cpu", "where training samples are drawn: cpu, or gpu (the run's device: workers decode and plan)", T,
+        choices=("cpu", "gpu"),
+    )  # fmt: skip
     checkpoint_rows: int | str | list[int | str] | None = knob(
         None,
         "rows to compute again in the backward pass instead of keeping what is in them, as [2,4,6] or 0-9; "

@@ -1,9 +1,8 @@
 """Training augmentation and the letterbox, on BGR uint8 images and objects in pixels.
 
-A training sample is drawn in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
-of four, or one image letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
-follow. Where the transform only scales and shifts (the default recipe), each image is resized straight into its place
-in the result: the canvas, four times as large, is never drawn.
+A training sample is planned in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
+of four, or one image letterboxed); `RandomPerspective` looks at it through a random transform; colour and flips
+follow. The plan is drawn at once (`drawing.Artist`), or on the device of the run (`device_drawing`).
 
 Every random number comes from the generator passed in, so a sample is a function of its seed.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,10 +19,11 @@ import torch
 
 from ultralytics.cfg.dataset import mirrors
 from ultralytics.data.copy_paste import copy_paste
+from ultralytics.data.drawing import Artist, Labelled, Layout, Place, Plan, Tile, View
 from ultralytics.data.instances import Instances
 from ultralytics.data.labels import FEWEST_POINTS
-from ultralytics.data.letterbox import FILL, _resize
 from ultralytics.data.letterbox import LetterBox as LetterBox
+from ultralytics.data.letterbox import _resize
 from ultralytics.data.targets import LABELLED, Targets
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
@@ -40,55 +39,12 @@ __getattr__ = later(
         **dict.fromkeys(("ToTensor", "v8_transforms"), _KEYS),
         **dict.fromkeys(("CenterCrop", "ClassifyLetterBox", "classify_augmentations", "classify_transforms"), _CLASSES),
         **dict.fromkeys(("DEFAULT_CROP_FRACTION", "DEFAULT_MEAN", "DEFAULT_STD"), _CLASSES),
-        "CopyPaste": _KEYS,
+        **dict.fromkeys(("CopyPaste", "MixUp", "RandomFlip", "RandomHSV"), _KEYS),
         "RandomLoadText": "classes are those of the training",
     },
 )
 TORCHVISION_0_10 = TORCHVISION_0_11 = TORCHVISION_0_13 = True
 Generator = np.random.Generator
-
-
-class Scratch:
-    """Memory for an image that is drawn over at every call: taking fresh pages costs as much as the drawing."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-
-    def __call__(self, height: int, width: int) -> UInt8Array:
-        """Return an image (height, width, 3) of undefined content, valid until the next call."""
-        size = height * width * 3
-        if self._memory.size < size:
-            self._memory = np.empty(size, np.uint8)
-        return self._memory[:size].reshape(height, width, 3)
-
-
-@dataclass(slots=True)
-class Labelled:
-    """An image, BGR (h, w, 3), and its objects: labelled where it was loaded, placed inside the frame once drawn."""
-
-    image: UInt8Array
-    instances: Instances
-
-
-@dataclass
-class Tile:
-    """An image on the canvas: its top-left corner at (x, y),
-    visible inside the canvas rectangle `seen` (x1, y1, x2, y2); pixels."""
-
-    source: Labelled
-    x: int
-    y: int
-    seen: tuple[int, int, int, int]
-
-
-@dataclass
-class Layout:
-    """Tiles on a grey canvas of (height, width), of which a frame of (height,
-    width) will be rendered. Tiles do not overlap."""
-
-    tiles: list[Tile]
-    canvas: tuple[int, int]
-    frame: tuple[int, int]
 
 
 def letterbox_layout(source: Labelled, frame: tuple[int, int]) -> Layout:
@@ -122,7 +78,7 @@ class Mosaic:
 
 
 class RandomPerspective:
-    """Render a layout through a random rotation, scaling, shear, perspective and shift.
+    """Look at a layout through a random rotation, scaling, shear, perspective and shift.
 
     The matrix is T·S·R·P·C: centre, perspective, rotation with scale, shear, translation. A box is kept when, after the
     transform and clipping, it is over 2 pixels wide and high, over a tenth of its area is left, and its sides are no
@@ -130,8 +86,6 @@ class RandomPerspective:
 
     Args:
         degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
-
-    A drawn image is valid until the second call after it, so two can be blended.
     """
 
     def __init__(
@@ -144,7 +98,11 @@ class RandomPerspective:
     ) -> None:
         self.degrees, self.translate, self.scale = degrees, translate, scale
         self.shear, self.perspective = shear, perspective
-        self._scratch = Scratch(), Scratch()
+
+    @property
+    def warps(self) -> bool:
+        """True if there is more to a transform than scaling and shifting."""
+        return bool(self.degrees or self.shear or self.perspective)
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
         """Draw a random transform of canvas pixels to frame pixels, and its scale."""
@@ -158,14 +116,10 @@ class RandomPerspective:
         t[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * (frame[1], frame[0])
         return t @ s @ r @ p @ c, gain
 
-    def __call__(self, layout: Layout, rng: Generator) -> Labelled:
-        """Draw a layout."""
+    def __call__(self, layout: Layout, rng: Generator) -> tuple[View, Instances]:
+        """Draw a transform; return the view of the layout, and the objects that are left in it."""
         m, gain = self.matrix(layout.canvas, layout.frame, rng)
-        self._scratch = self._scratch[::-1]
-        out = self._scratch[0](*layout.frame)
-        if self.degrees == self.shear == self.perspective == 0:
-            return _draw_scaled(layout, gain, m[0, 2], m[1, 2], out)
-        return _draw_warped(layout, m, gain, out)
+        return (_warped_view if self.warps else _scaled_view)(layout, m, gain)
 
 
 def _place_tiles(layout: Layout) -> tuple[Instances, Int64Array]:
@@ -179,26 +133,29 @@ def _place_tiles(layout: Layout) -> tuple[Instances, Int64Array]:
     return placed.clip(seen[:, :2], seen[:, 2:]), which
 
 
-def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8Array) -> Labelled:
-    """Draw a layout into `image` through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
+def _scaled_view(layout: Layout, m: Float64Array, gain: float) -> tuple[View, Instances]:
+    """View a layout through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
 
     A tile's place is rounded to whole pixels, at most half a pixel off; its boxes follow the rounded place.
     """
-    h, w = layout.frame
-    image.fill(FILL)
+    (h, w), (dx, dy), places = layout.frame, m[:2, 2], []
     maps = np.tile([gain, gain, dx, dy], (len(layout.tiles), 1))  # scale x, y and shift x, y of each tile's boxes
     for i, tile in enumerate(layout.tiles):
         across = _place(tile.seen[0] - tile.x, tile.seen[2] - tile.x, tile.x, gain, dx, w)
         down = _place(tile.seen[1] - tile.y, tile.seen[3] - tile.y, tile.y, gain, dy, h)
         if across is None or down is None:
+            places.append(_NOWHERE)
             continue
         (sx1, sx2, x1, x2), (sy1, sy2, y1, y2) = across, down
-        source, place = tile.source.image[sy1:sy2, sx1:sx2], image[y1:y2, x1:x2]
-        cv2.resize(source, (x2 - x1, y2 - y1), dst=place, interpolation=cv2.INTER_LINEAR)
+        places.append(Place((sx1, sy1, sx2, sy2), (x1, y1, x2, y2)))
         kx, ky = (x2 - x1) / (sx2 - sx1), (y2 - y1) / (sy2 - sy1)
         maps[i] = kx, ky, x1 - kx * (sx1 + tile.x), y1 - ky * (sy1 + tile.y)
     placed, which = _place_tiles(layout)
-    return _keep_objects(image, placed, placed.scale(maps[which, :2]).shift(maps[which, 2:]), gain)
+    after = placed.scale(maps[which, :2]).shift(maps[which, 2:])
+    return View(layout, m, places), _keep_objects(layout, placed, after, gain)
+
+
+_NOWHERE = Place((0, 0, 0, 0), (0, 0, 0, 0))  # of a tile that is out of the frame
 
 
 def _place(
@@ -218,67 +175,16 @@ def _place(
     return s1, s2, low, high
 
 
-def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array) -> Labelled:
-    """Draw a layout into `image` through any matrix, by way of the whole canvas."""
-    canvas = np.full((*layout.canvas, 3), FILL, np.uint8)
-    for tile in layout.tiles:
-        x1, y1, x2, y2 = tile.seen
-        if x2 > x1 and y2 > y1:
-            canvas[y1:y2, x1:x2] = tile.source.image[y1 - tile.y : y2 - tile.y, x1 - tile.x : x2 - tile.x]
-    size, border = (layout.frame[1], layout.frame[0]), (FILL, FILL, FILL)
-    if m[2, 0] or m[2, 1]:
-        cv2.warpPerspective(canvas, m, size, dst=image, borderValue=border)
-    else:
-        cv2.warpAffine(canvas, m[:2], size, dst=image, borderValue=border)
+def _warped_view(layout: Layout, m: Float64Array, gain: float) -> tuple[View, Instances]:
+    """View a layout through any matrix."""
     placed, _ = _place_tiles(layout)
-    return _keep_objects(image, placed, placed.warp(m), gain)
+    return View(layout, m, None), _keep_objects(layout, placed, placed.warp(m), gain)
 
 
-def _keep_objects(image: UInt8Array, before: Instances, after: Instances, gain: float) -> Labelled:
-    """Return what was drawn, with the objects worth keeping; see `RandomPerspective`."""
-    after = after.clip((0, 0), image.shape[1::-1])
-    return Labelled(image, after.keep(after.worth_keeping(before, gain)))
-
-
-class MixUp:
-    """Blend two samples with a weight from Beta(32, 32), boxes of both kept (arXiv:1710.09412)."""
-
-    def __call__(self, a: Labelled, b: Labelled, rng: Generator) -> Labelled:
-        """Blend two samples of one size."""
-        r = rng.beta(32.0, 32.0)
-        image = (a.image * r + b.image * (1 - r)).astype(np.uint8)
-        return Labelled(image, Instances.concatenate([a.instances, b.instances]))
-
-
-class RandomHSV:
-    """Multiply hue, saturation and value by random gains of 1 ± the arguments, and turn BGR to RGB.
-
-    Args:
-        hgain, sgain, vgain: ranges, 0..1.
-    """
-
-    def __init__(self, hgain: float = 0.015, sgain: float = 0.7, vgain: float = 0.4) -> None:
-        self.gains = np.array([hgain, sgain, vgain])
-        self._scratch = Scratch()
-
-    def __call__(self, image: UInt8Array, rng: Generator) -> UInt8Array:
-        """Jitter a BGR image, and return it as RGB in memory of its own."""
-        if not self.gains.any():
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # uint8 stays uint8
-        return self.apply(image, rng.uniform(-1, 1, 3) * self.gains + 1)
-
-    def apply(self, image: UInt8Array, gains: Float64Array) -> UInt8Array:
-        """Multiply hue, saturation and value of a BGR image by `gains` (3,), and return it as RGB."""
-        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV, dst=self._scratch(*image.shape[:2]))
-        if 179 * gains[0] < 255:
-            # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo
-            # 180.
-            cv2.transform(hsv, np.diag(gains), dst=hsv)
-        else:
-            steps = np.arange(256)[:, None] * gains
-            table = np.stack([np.round(steps[:, 0]) % 180, *np.round(steps[:, 1:]).clip(0, 255).T], 1).astype(np.uint8)
-            cv2.LUT(hsv, table[:, None], dst=hsv)
-        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # RGB at no cost: the network's order
+def _keep_objects(layout: Layout, before: Instances, after: Instances, gain: float) -> Instances:
+    """Keep the objects worth it, cut to the frame; see `RandomPerspective`."""
+    after = after.clip((0, 0), layout.frame[::-1])
+    return after.keep(after.worth_keeping(before, gain))
 
 
 def mirror_chance(fliplr: float, annotations: str, flip_idx: Sequence[int] | None, yaml: object = "the YAML") -> float:
@@ -289,29 +195,6 @@ def mirror_chance(fliplr: float, annotations: str, flip_idx: Sequence[int] | Non
     text = "%s has no flip_idx, which says what each keypoint is in a mirrored image: fliplr=0 instead of %g"
     LOGGER.warning(text, yaml, fliplr)
     return 0.0
-
-
-class RandomFlip:
-    """Mirror with a chance `p`: "horizontal" swaps left and right, "vertical" up and down.
-
-    Args:
-        flip_idx: the order of the keypoints of an object whose left and right are swapped.
-    """
-
-    def __init__(self, p: float = 0.5, direction: str = "horizontal", flip_idx: Sequence[int] | None = None) -> None:
-        assert direction in ("horizontal", "vertical"), direction
-        self.p, self.direction = p, direction
-        self.flip_idx = flip_idx if direction == "horizontal" else None
-        self._scratch = Scratch()
-
-    def __call__(self, drawn: Labelled, rng: Generator) -> Labelled:
-        """Mirror, or not; the image is valid until the next call."""
-        if not self.p or rng.random() >= self.p:
-            return drawn
-        axis = 0 if self.direction == "horizontal" else 1
-        out = cv2.flip(drawn.image, 1 - axis, dst=self._scratch(*drawn.image.shape[:2]))
-        flipped = drawn.instances.flip(drawn.image.shape[1 - axis], axis, self.flip_idx)
-        return Labelled(out, flipped)  # type: ignore[arg-type]  # uint8 stays uint8
 
 
 Drawn = tuple[dict[str, torch.Tensor], Int64Array | None]  # tensors of a sample; see `Targets`
@@ -325,14 +208,15 @@ def to_sample(rgb: UInt8Array, instances: Instances, targets: Targets) -> Drawn:
 
 
 class Augmentation:
-    """The whole training augmentation: mosaic, perspective, copy-paste, mixup, colour, flips.
+    """The whole training augmentation: mosaic, perspective, copy-paste, mixup (arXiv:1710.09412: two samples blended
+    with a weight from Beta(32, 32), objects of both kept), flips, colour.
 
     Args:
         hyp: mosaic, copy_paste, mixup, degrees, translate, scale, shear, perspective, hsv_h, hsv_s, hsv_v, flipud,
-            fliplr, bgr.
+            fliplr, bgr; augment_on.
         imgsz: side of the frame, pixels.
         targets: what is made of the objects.
-        flip_idx: see `RandomFlip`.
+        flip_idx: the order of the keypoints of an object whose left and right are swapped.
     """
 
     def __init__(
@@ -342,17 +226,28 @@ class Augmentation:
         targets: Targets = LABELLED,
         flip_idx: Sequence[int] | None = None,
     ) -> None:
-        self.imgsz, self.targets = imgsz, targets
+        self.targets = targets
         self.mosaic_p, self.mixup_p, self.bgr_p = hyp.mosaic, hyp.mixup, hyp.bgr
         self.copy_paste_p = hyp.copy_paste if targets.annotations in FEWEST_POINTS else 0.0
         if hyp.copy_paste and not self.copy_paste_p:
             LOGGER.warning("copy_paste=%g has no effect: it needs polygons", hyp.copy_paste)
-        fliplr = mirror_chance(hyp.fliplr, targets.annotations, flip_idx)
+        self.flips = hyp.flipud, mirror_chance(hyp.fliplr, targets.annotations, flip_idx)
+        self.flip_idx = flip_idx
         self.mosaic = Mosaic(imgsz)
         self.perspective = RandomPerspective(hyp.degrees, hyp.translate, hyp.scale, hyp.shear, hyp.perspective)
-        self.mixup = MixUp()
-        self.hsv = RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v)
-        self.flips = (RandomFlip(hyp.flipud, "vertical"), RandomFlip(fliplr, "horizontal", flip_idx))
+        self.jitter = np.array([hyp.hsv_h, hyp.hsv_s, hyp.hsv_v])
+        self.artist = Artist()
+        # Samples are plans, which the device of the run draws; what is pasted is drawn here.
+        self.planned = hyp.augment_on == "gpu" and not self.copy_paste_p
+        if self.copy_paste_p and hyp.augment_on == "gpu":
+            LOGGER.warning("augment_on=gpu has no effect: copy_paste=%g is drawn on the CPU", hyp.copy_paste)
+
+    def most_pixels(self, frame: int) -> int:
+        """Return how many pixels of images a sample of `frame` pixels shows at most."""
+        canvas = 4 * frame if self.mosaic_p else frame
+        gain = 0.0 if self.perspective.warps else max(1 - self.perspective.scale, 0.0)
+        seen = min(frame / gain**2, canvas) if gain else canvas
+        return math.ceil(seen) * (2 if self.mixup_p else 1)
 
     def __call__(
         self,
@@ -362,8 +257,24 @@ class Augmentation:
         rng: Generator,
         mix: bool = True,
         frame: tuple[int, int] | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Draw a sample.
+    ) -> dict[str, Any]:
+        """Plan a sample and draw it; the arguments are those of `plan`. Of a `planned` one the `plan` stands in place
+        of `img`."""
+        plan = self.plan(index, partners, load, rng, mix, frame)
+        if self.planned:
+            return {"plan": plan, **self.targets(plan.instances, *plan.frame)[0]}
+        return to_sample(self.artist(plan), plan.instances, self.targets)[0]
+
+    def plan(
+        self,
+        index: int,
+        partners: Sequence[int],
+        load: Callable[[int], Labelled],
+        rng: Generator,
+        mix: bool = True,
+        frame: tuple[int, int] | None = None,
+    ) -> Plan:
+        """Draw the random numbers of a sample.
 
         Args:
             index: the image.
@@ -374,18 +285,22 @@ class Augmentation:
         """
         mix = mix and frame is None
         pool = partners or (index,)
-        drawn = self._draw(index, pool, load, rng, mix, frame)
+        view, objects = self._view(index, pool, load, rng, mix, frame)
+        views, weight = [view], 1.0
         if mix and self.mixup_p and rng.random() < self.mixup_p:
-            other = self._draw(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
-            drawn = self.mixup(drawn, other, rng)
-        for flip in self.flips:
-            drawn = flip(drawn, rng)
-        rgb = self.hsv(drawn.image, rng)
-        if self.bgr_p and rng.random() < self.bgr_p:
-            rgb = np.ascontiguousarray(rgb[..., ::-1])
-        return to_sample(rgb, drawn.instances, self.targets)[0]
+            other, others = self._view(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
+            views, weight = [view, other], float(rng.beta(32.0, 32.0))
+            objects = Instances.concatenate([objects, others])
+        upside_down, mirrored = (bool(p) and rng.random() < p for p in self.flips)
+        if upside_down:
+            objects = objects.flip(view.layout.frame[0], 1)
+        if mirrored:
+            objects = objects.flip(view.layout.frame[1], 0, self.flip_idx)
+        gains = rng.uniform(-1, 1, 3) * self.jitter + 1 if self.jitter.any() else None
+        bgr = bool(self.bgr_p) and rng.random() < self.bgr_p
+        return Plan(views, weight, upside_down, mirrored, gains, bgr, objects)
 
-    def _draw(
+    def _view(
         self,
         index: int,
         pool: Sequence[int],
@@ -393,16 +308,16 @@ class Augmentation:
         rng: Generator,
         mix: bool,
         frame: tuple[int, int] | None,
-    ) -> Labelled:
+    ) -> tuple[View, Instances]:
         if mix and self.mosaic_p and rng.random() < self.mosaic_p:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
             layout = self.mosaic([load(i) for i in chosen], rng)
         else:
-            layout = letterbox_layout(load(index), frame or (self.imgsz, self.imgsz))
-        drawn = self.perspective(layout, rng)
+            layout = letterbox_layout(load(index), frame or (self.mosaic.imgsz, self.mosaic.imgsz))
+        view, objects = self.perspective(layout, rng)
         if mix and self.copy_paste_p:
-            drawn.instances = copy_paste(drawn.image, drawn.instances, self.copy_paste_p, rng)
-        return drawn
+            objects, view.pasted = copy_paste(objects, layout.frame, self.copy_paste_p, rng)
+        return view, objects
 
 
 def letterboxed_sample(

@@ -245,6 +245,8 @@ class Loader:
         side, sides = self.dataset.imgsz, self.dataset.rectangles
         sides = self.dataset.sizes if self.dataset.native else sides
         pixels = side * side if sides is None else int(sides.prod(1).max())
+        if self.dataset.planned and self.dataset.augmentation is not None:
+            pixels = self.dataset.augmentation.most_pixels(pixels)
         return 3 * pixels * max(len(self.sampler.own(0)), 1)
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Int64Array, SampleKey, UInt8Array
 
 PER_IMAGE = ("im_file", "index", "ori_shape")
@@ -44,7 +45,7 @@ class ClassificationDataset:
 
     rectangles: Int64Array | None = None
     tiles = None
-    rect = native = uses_partners = False
+    rect = native = uses_partners = planned = False
     mosaic_closed = True
 
     def __init__(
@@ -69,6 +70,8 @@ class ClassificationDataset:
         self.labels = labels
         self.crop_fraction = args.crop_fraction
         self.augmentation = ClassAugmentation(args, self.imgsz) if augment else None
+        if augment and args.augment_on == "gpu":
+            LOGGER.warning("augment_on=gpu has no effect: class folders are augmented on the CPU")
         self.sizes: Int64Array = labels.shapes.astype(np.int64)
         decode = partial(_decode_image, labels)
         self._image = cached(decode, args.cache, labels, self.sizes, "as it is", self.prefix)

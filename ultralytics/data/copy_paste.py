@@ -12,26 +12,35 @@ from ultralytics.utils.types import Float64Array, Int64Array, UInt8Array
 MOST_COVERED = 0.3  # part of any object's box that a copy's box may cover
 
 
-def copy_paste(image: UInt8Array, objects: Instances, p: float, rng: np.random.Generator) -> Instances:
-    """Mirror the image, and paste a part `p` of the mirrored objects where they cover little of what is there. The
-    pixels are drawn into `image`.
+def copy_paste(
+    objects: Instances, frame: tuple[int, int], p: float, rng: np.random.Generator
+) -> tuple[Instances, UInt8Array | None]:
+    """Choose a part `p` of the objects whose mirrored copies cover little of what is there.
+
+    Args:
+        objects: with polygons, in pixels.
+        frame: (height, width) of the image.
 
     Returns:
-        The objects, and behind them the copies.
+        The objects, and behind them the copies; what to `paste`, None where there is nothing.
     """
     outlines = objects.segments
     if outlines is None or not len(objects):
-        return objects
-    height, width = image.shape[:2]
+        return objects, None
+    height, width = frame
     mirrored = objects.flip(width, 0)
     free = np.flatnonzero((_covered(objects, mirrored) < MOST_COVERED).all(1))
     count = round(p * len(free))
     if not count:
-        return objects
+        return objects, None
     chosen: Int64Array = np.sort(rng.choice(free, count, replace=False))
     mask = filled_mask([outlines.one(int(i)) for i in chosen], height, width)
+    return Instances.concatenate([objects, mirrored.keep(chosen)]), mask
+
+
+def paste(image: UInt8Array, mask: UInt8Array) -> None:
+    """Draw the mirror image of what `mask` (height, width) shows of an image (height, width, 3) into it."""
     cv2.copyTo(cv2.flip(image, 1), cv2.flip(mask, 1), image)
-    return Instances.concatenate([objects, mirrored.keep(chosen)])
 
 
 def _covered(objects: Instances, copies: Instances) -> Float64Array:

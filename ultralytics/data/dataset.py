@@ -11,8 +11,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
+from ultralytics.data.augment import Augmentation, letterboxed_sample
 from ultralytics.data.cache.images import Loader, RecentImages, cached
+from ultralytics.data.device_drawing import pack
+from ultralytics.data.drawing import Labelled, Plan
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.letterbox import loaded_sizes, resized
 from ultralytics.data.scan import scan
@@ -150,6 +152,11 @@ class YOLODataset:
         return self.augmentation is not None
 
     @property
+    def planned(self) -> bool:
+        """True if samples are plans, which the device of the run draws."""
+        return self.augmentation is not None and self.augmentation.planned
+
+    @property
     def native(self) -> bool:
         """True if samples are whole images as they are in their files."""
         return self.frame is None
@@ -211,14 +218,14 @@ class YOLODataset:
             original = self.labels.shapes[index]
             gain = float(loaded[0] / original[0]), float(loaded[1] / original[1])
             (tensors, order), ratio_pad = letterboxed_sample(source, frame, gain, self.targets)
-        shape = tensors["img"].shape
+        shape = tensors["plan"].frame if "plan" in tensors else tuple(tensors["img"].shape[1:])
         areas = self.labels.areas_of(index) if ratio_pad is not None else None
         drawn = {
             **tensors,
             "im_file": self.im_files[index],
             "index": index,
             "ori_shape": (int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
-            "resized_shape": (shape[1], shape[2]),
+            "resized_shape": shape,
             "ratio_pad": ratio_pad,
             "ignored": self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
             "areas": areas if areas is None or order is None else areas[order],
@@ -228,12 +235,16 @@ class YOLODataset:
     @staticmethod
     def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
         """Collate samples of one size to a batch; its images stay channels-last in memory: in what `room` gives, which
-        is asked for a uint8 tensor of so many bytes."""
-        frames = [s["img"].permute(1, 2, 0) for s in samples]
-        shape = (len(frames), *frames[0].shape)
-        stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
+        is asked for a uint8 tensor of so many bytes. Samples that are plans become what `device_drawing.draw` needs."""
+        if "plan" in samples[0]:
+            images = dict(zip(("img", "plan"), pack([cast(Plan, s["plan"]) for s in samples], room), strict=True))
+        else:
+            frames = [s["img"].permute(1, 2, 0) for s in samples]
+            shape = (len(frames), *frames[0].shape)
+            stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
+            images = {"img": stacked.permute(0, 3, 1, 2)}
         batch = {
-            "img": stacked.permute(0, 3, 1, 2),
+            **images,
             **{key: torch.cat([s[key] for s in samples]) for key in OBJECTS if key in samples[0]},  # type: ignore[literal-required]  # keys
             "batch_idx": torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
             **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]  # of Sample

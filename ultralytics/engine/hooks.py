@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
+from ultralytics.data.device_drawing import draw
 from ultralytics.engine.aliases import TrainerAliases
 from ultralytics.engine.preflight.probes import rescaled
 from ultralytics.engine.step.distill import Distillation
@@ -160,12 +161,16 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
         """Make the schedule; an override may set `lf`."""
 
     def preprocess_batch(self, batch: Batch) -> Batch:
-        """Move a batch to the device, in place: images 0..1, laid out as the network, resized with `multi_scale`.
+        """Move a batch to the device, in place: images 0..1, laid out as the network, resized with `multi_scale`, and
+        drawn there with `augment_on=gpu`.
 
         They are fp32 for whoever overrides this; else see `BatchLoss.image_dtype`.
         """
         most = count_most(batch["batch_idx"]) if "batch_idx" in batch else None
         moved = self.step.loss.feed.move({k: v for k, v in batch.items() if isinstance(v, Tensor)})
+        if "plan" in batch:
+            moved["img"] = draw(moved["img"], moved["plan"], batch.pop("plan").numpy())
+            del moved["plan"]
         batch.update(moved)  # type: ignore[typeddict-item]  # its tensors
         if most is not None:
             batch["most"] = most, batch["batch_idx"]

@@ -46,6 +46,7 @@ class Sample(Sampled, total=False):
     # Of datasets of more than boxes, see `Batch`.
     keypoints: torch.Tensor  # float32 (m, K, 3)
     masks: torch.Tensor  # uint8 or int32 (1, h, w) with overlap_mask, else uint8 (m, h, w)
+    plan: object  # with augment_on=gpu a `data.drawing.Plan`, in place of img
 
 
 class Collated(TypedDict):
@@ -69,6 +70,9 @@ class Batch(Collated, total=False):
 
     # The boxes of the fullest image, counted before they went to a GPU, and the `batch_idx` there.
     most: tuple[int, torch.Tensor]
+    # With augment_on=gpu until the trainer's preprocess: float64 (B, …), and `img` is uint8 (P, 3), the pixels of all
+    # images; see `data.device_drawing`.
+    plan: torch.Tensor
     # Of polygons, h, w = H // mask_ratio, W // mask_ratio. With overlap_mask (B, h, w) uint8, int32 where an image has
     # more than 255 objects: 0 where nothing is, i + 1 at the i-th object of the image, smaller ones in front. Without
     # (M, h, w) uint8 of 0 and 1. Of rotated boxes `bboxes` are (M, 5): their centre, width and height in 0..1 and the

@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import write_tiny, write_toy
+from ultralytics.data.device_drawing import draw
 from ultralytics.engine import setup
 from ultralytics.engine.safety.guard import BadStepError
 from ultralytics.engine.step import optim, rates
@@ -159,10 +160,22 @@ def test_what_waits_is_refused(wait):
         ]()
 
 
+@pytest.mark.parametrize("keys", [{}, {"degrees": 5.0, "mixup": 0.5, "bgr": 0.5}])
+def test_drawing_a_batch_never_waits(made, keys):
+    _, batches = made(augment_on="gpu", **keys)
+    for batch in batches:
+        plan = batch["plan"].numpy()
+        with Unwaiting():
+            images = draw(batch["img"], batch["plan"], plan)
+        assert images.shape == (len(plan), 3, 64, 64)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
-def test_a_step_on_a_gpu_never_waits(made, optimizer):
-    trainer, batches = made(device="0", amp=torch.cuda.get_device_capability() >= (8, 0), optimizer=optimizer)
+@pytest.mark.parametrize(
+    "keys", [{"optimizer": "SGD"}, {"optimizer": "AdamW"}, {"augment_on": "gpu", "mixup": 0.5, "degrees": 5.0}]
+)
+def test_a_step_on_a_gpu_never_waits(made, keys):
+    trainer, batches = made(device="0", amp=torch.cuda.get_device_capability() >= (8, 0), **keys)
     ready = [{k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in batches * 2]
     for i, batch in enumerate(ready[:3]):
         trainer.state.add_loss(trainer.train_step(dict(batch), i))

@@ -2,6 +2,7 @@
 per kernel.
 
     python -m tests.nn.ops.compiled [capability=90 channels=256 head=32 dtype=bf16 kernel=5 power=3 key=32 warps=4 …]
+    python -m tests.nn.ops.compiled kind=relu  # or magnitude: those of `linear_mix`
 """
 
 import contextlib
@@ -19,7 +20,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from ultralytics.nn.ops import fla_kernels as kernels
-from ultralytics.nn.ops.fla_launch import TOGETHER, arranged, blocks_of, padded, statistics_of, walking
+from ultralytics.nn.ops.fla_launch import (
+    TOGETHER,
+    arranged,
+    blocks_of,
+    linear_blocks_of,
+    padded,
+    statistics_of,
+    walking,
+)
 
 HALF = {"qkv", "out", "grad", "dqkv", "x", "v", "taps", "bias"}  # in the layer's precision
 NUMBERS = {"N", "H", "W", "tokens", "deep"}
@@ -30,6 +39,7 @@ def variants(channels, head, kernel, power, blocks):
     """Constants of each kernel, and how it is launched."""
     heads = channels // head
     fixed, walked = arranged(channels, heads, power, blocks), walking(channels, heads, kernel, blocks)
+    shared = {**fixed, "KIND": "focused"}
     pad = {"HEADS_PAD": 1 << (heads - 1).bit_length()}
     there = {"X_APART": 3 * channels, "OUT_APART": channels, "FLIP": False, "v": None, "partial": None}
     back = {"X_APART": channels, "OUT_APART": 3 * channels, "FLIP": True, "bias": None}
@@ -38,14 +48,26 @@ def variants(channels, head, kernel, power, blocks):
         gradients = [back | {"partial": None}, back | {"out": None}]
     return [
         (kernels.statistics_kernel, statistics_of(channels, power, blocks)),
-        (kernels.state_kernel, {**fixed, "BLOCK": blocks.state}),
+        (kernels.state_kernel, {**shared, "BLOCK": blocks.state}),
         (kernels.convolution_kernel, {**walked, **there}),
-        (kernels.output_kernel, {**fixed, "BLOCK": blocks.output, "ADD": True}),
-        (kernels.query_state_kernel, {**fixed, "BLOCK": blocks.state}),
+        (kernels.output_kernel, {**shared, "BLOCK": blocks.output, "ADD": True}),
+        (kernels.query_state_kernel, {**shared, "BLOCK": blocks.state, "dqkv": None}),
         *((kernels.convolution_kernel, {**walked, **one}) for one in gradients),
-        (kernels.value_gradient_kernel, {**fixed, "BLOCK": blocks.value, "ADD": True}),
+        (kernels.value_gradient_kernel, {**shared, "BLOCK": blocks.value, "ADD": True, "state": None}),
         (kernels.query_gradient_kernel, {**fixed, **pad, "BLOCK": blocks.query}),
         (kernels.key_gradient_kernel, {**fixed, **pad, "BLOCK": blocks.key}),
+    ]
+
+
+def linear_variants(channels, head, kind, blocks):
+    """The same of the kernels of `linear_mix`."""
+    fixed = {**arranged(channels, channels // head, 1, blocks), "KIND": kind, "sigma": None, "stats": None}
+    own = {"along": None} | ({"state": None} if kind == "relu" else {})
+    return [
+        (kernels.state_kernel, {**fixed, "BLOCK": blocks.state}),
+        (kernels.output_kernel, {**fixed, "BLOCK": blocks.output, "ADD": False}),
+        (kernels.query_state_kernel, {**fixed, "BLOCK": blocks.state, "dzeta": None}),
+        (kernels.value_gradient_kernel, {**fixed, **own, "BLOCK": blocks.value, "ADD": False}),
     ]
 
 
@@ -94,10 +116,14 @@ def assembled(ptx, capability):
     raise RuntimeError(done.stderr)
 
 
-def figures(capability=90, channels=256, head=32, dtype="bf16", kernel=5, power=3, only="", **blocks):
+def figures(capability=90, channels=256, head=32, dtype="bf16", kernel=5, power=3, only="", kind="focused", **blocks):
     """Compile every kernel in one way; yield a row each."""
-    blocks = dataclasses.replace(blocks_of(padded(head), dtype == "fp32"), **blocks)
-    for function, constants in variants(channels, head, kernel, power, blocks):
+    default = blocks_of if kind == "focused" else linear_blocks_of
+    blocks = dataclasses.replace(default(padded(head), dtype == "fp32"), **blocks)
+    made = linear_variants(channels, head, kind, blocks)
+    if kind == "focused":
+        made = variants(channels, head, kernel, power, blocks)
+    for function, constants in made:
         if only in function.__name__:
             options = {k: v for k, v in constants.items() if k in OPTIONS}
             constants = {k: v for k, v in constants.items() if k not in OPTIONS}

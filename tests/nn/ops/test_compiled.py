@@ -17,14 +17,23 @@ SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a block may take
 @pytest.mark.parametrize(("channels", "head", "dtype"), [(256, 32, "bf16"), (512, 64, "bf16"), (256, 32, "fp32")])
 def test_compiled_kernels_fit_the_card(capability, channels, head, dtype):
     """The interpreter accepts what the compiler refuses; and what spills is slow. A process without the interpreter."""
-    words = [f"capability={capability}", f"channels={channels}", f"head={head}", f"dtype={dtype}"]
+    check_that_they_fit(9, capability, f"channels={channels}", f"head={head}", f"dtype={dtype}")
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("kind", ["relu", "magnitude"])
+def test_kernels_of_other_mixers_fit_the_card(capability, kind):
+    check_that_they_fit(4, capability, f"kind={kind}", "channels=256", "head=32", "dtype=bf16")
+
+
+def check_that_they_fit(count, capability, *words):
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.nn.ops.compiled", *words],
+        [sys.executable, "-m", "tests.nn.ops.compiled", f"capability={capability}", *words],
         env=env, capture_output=True, text=True, timeout=1200, check=True,
     )  # fmt: skip
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) == 9
+    assert len(rows) == count
     for row in rows:
         assert row["spilled"] == 0, row
         assert row["shared"] <= SHARED[capability], row

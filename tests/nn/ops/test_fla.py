@@ -97,18 +97,18 @@ class Changed(FocusedLinearAttention):
 
 def test_the_plain_twin_serves_wherever_the_kernels_do_not(monkeypatch):
     qkv = torch.randn(1, 12, 48)
-    monkeypatch.setattr("ultralytics.nn.modules.FLA.obstacle", lambda *_: "")
+    monkeypatch.setattr("ultralytics.nn.modules.attention.obstacle", lambda *_: "")
     layer = FocusedLinearAttention(16, (3, 4), 2)
     assert layer.fusible(qkv)
     assert not layer.fusible(qkv[:0])
     assert not Changed(16, (3, 4), 2).fusible(qkv)
-    monkeypatch.setattr("ultralytics.nn.modules.FLA.exporting", lambda: True)
+    monkeypatch.setattr("ultralytics.nn.modules.attention.exporting", lambda: True)
     assert not layer.fusible(qkv)
 
 
 def test_a_network_that_is_traced_is_plain(monkeypatch):
     seen = []
-    monkeypatch.setattr("ultralytics.nn.modules.FLA.obstacle", lambda *_: seen.append(1) or "never on a CPU")
+    monkeypatch.setattr("ultralytics.nn.modules.attention.obstacle", lambda *_: seen.append(1) or "never on a CPU")
     layer, x = FocusedLinearAttention(16, (3, 4), 2).eval(), torch.randn(1, 16, 3, 4)
     layer(x)
     assert len(seen) == 1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.nn.ops.twins import check, fused, opened, plain, problem, step
+from tests.nn.ops.twins import apart, check, fused, opened, plain, problem, step
 from ultralytics.nn.ops.fla import focused_mix, obstacle
 
 pytestmark = pytest.mark.gpu
@@ -50,11 +50,6 @@ def test_many_images_lie_further_apart_than_32_bits_reach():
     want = fused(layer, qkv[-2:], grad[-2:], (H, W))
     names = ("out", "q", "k", "v")
     check({n: got[n][-2:] for n in names}, {n: want[n].double() for n in names}, BOUND[BRAIN])
-
-
-def apart(got, want):
-    """The largest distance of two lists of tensors, each over the length of its second one."""
-    return max(float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(got, want, strict=True))
 
 
 def test_a_block_under_autocast_equals_the_plain_one(monkeypatch):

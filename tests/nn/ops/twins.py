@@ -1,4 +1,4 @@
-"""Compare the fused operation with its plain twin in fp64: the output and every gradient."""
+"""Compare the fused operations with their plain twins in fp64: the output and every gradient."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 
 from ultralytics.nn.modules import FLABlock, FocusedLinearAttention
 from ultralytics.nn.ops.fla import focused_mix
+from ultralytics.nn.ops.linear import linear_mix
 
 
 @contextlib.contextmanager
@@ -25,11 +26,12 @@ def poisoned():
         torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
-def problem(C, heads, H, W, B=2, p=3, k=5, dtype=torch.float32, device="cpu", dead=True):
+def problem(C, heads, H, W, B=2, p=3, k=5, dtype=torch.float32, device="cpu", dead=True, of=None):
     """A layer in fp64 with parameters that matter, q, k and v side by side, and a gradient of the output. Among the
-    tokens one is dead, and one head of another."""
+    tokens one is dead, and one head of another. `of`: the class of a layer that is not focused."""
     torch.manual_seed(0)
-    layer = FocusedLinearAttention(C, (4, 5), heads, focusing_factor=p, kernel_size=k).double()
+    options = {} if of else {"focusing_factor": p, "kernel_size": k}
+    layer = (of or FocusedLinearAttention)(C, (4, 5), heads, **options).double()
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     N = H * W
@@ -42,14 +44,16 @@ def problem(C, heads, H, W, B=2, p=3, k=5, dtype=torch.float32, device="cpu", de
 
 def plain(layer, qkv, grad, size):
     """Output and gradients of the twin, in the layer's precision."""
-    qkv = qkv.to(layer.scale.dtype).requires_grad_()
+    qkv = qkv.to(layer.proj.weight.dtype).requires_grad_()
     layer.zero_grad()
     q, k, v = qkv.chunk(3, -1)
     position = layer.positions(*size).detach().requires_grad_()
     out = layer.mix(q, k + position, v, size)
     out.backward(grad.to(out.dtype))
-    found = {"out": out.detach(), **parts(qkv.grad), "position": position.grad[0], "scale": layer.scale.grad}
-    if layer.dwc is not None:
+    found = {"out": out.detach(), **parts(qkv.grad), "position": position.grad[0]}
+    if isinstance(layer, FocusedLinearAttention):
+        found["scale"] = layer.scale.grad
+    if getattr(layer, "dwc", None) is not None:
         found |= {"weight": layer.dwc.weight.grad, "bias": layer.dwc.bias.grad}
     return found
 
@@ -72,6 +76,16 @@ def fused(layer, qkv, grad, size, mix=focused_mix):
     return found
 
 
+def linear_fused(layer, qkv, grad, size, mix=linear_mix):
+    """Output and gradients of `linear_mix`, of a layer that is not focused."""
+    qkv = qkv.detach().clone().requires_grad_()
+    position = layer.positions(*size).detach()[0].float().contiguous().requires_grad_()
+    with poisoned():
+        out = mix(qkv, position, layer.num_heads, layer.kind)[0]
+        out.backward(grad)
+    return {"out": out.detach(), **parts(qkv.grad), "position": position.grad}
+
+
 def parts(grad):
     return dict(zip("qkv", grad.chunk(3, -1), strict=True))
 
@@ -90,15 +104,20 @@ def check(got, want, bound, about=""):
     assert max(found.values()) < bound, f"{about} over {bound}: {text}"
 
 
+def apart(got, want):
+    """The largest distance of two lists of tensors, each over the length of its second one."""
+    return max(float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(got, want, strict=True))
+
+
 def step(layer, x):
     x = x.detach().requires_grad_()
     y = layer(x)
     return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
 
 
-def opened(C, heads, device="cpu", **options):
+def opened(C, heads, device="cpu", of=FLABlock, **options):
     torch.manual_seed(0)
-    block = FLABlock(C, heads, window_size=(4, 5), **options)
+    block = of(C, heads, window_size=(4, 5), **options)
     torch.nn.init.normal_(block.gate)
     torch.nn.init.normal_(block.attn.positional_encoding)
     return block.to(device)

@@ -15,17 +15,16 @@ from einops import repeat
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.attention import (
-    EPS,
     AttentionBlock,
     ChannelNorm,
-    MapAttention,
-    exporting,
+    FusibleAttention,
     linear_attention,
     normalised,
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import C2f
-from ultralytics.nn.ops.fla import mixed, obstacle
+from ultralytics.nn.ops import EPS
+from ultralytics.nn.ops.fla import mixed
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
@@ -48,7 +47,7 @@ def focus(u: Tensor, p: float) -> Tensor:
 
 
 @register(attention_like)
-class FocusedLinearAttention(MapAttention):
+class FocusedLinearAttention(FusibleAttention):
     """Focused linear attention over a map: (B, C, H, W) → (B, C, H, W), any H and W, in fp32, bf16 or fp16.
 
         q, k, v = Linear(tokens);  k ← k + position;  u = (ReLU(·) + 1e-6) / softplus(scale) for q and k
@@ -75,14 +74,8 @@ class FocusedLinearAttention(MapAttention):
     """
 
     undecayed: ClassVar[tuple[str, ...]] = ("positional_encoding", "scale")
-    own: ClassVar[bool] = True  # whether what the fused operation computes is what the class says
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.own = all(
-            getattr(cls, name) is getattr(FocusedLinearAttention, name)
-            for name in ("mix", "features", "convolve", "divide", "heads", "merge")
-        )
+    kind: ClassVar[str] = "focused"
+    defining: ClassVar[tuple[str, ...]] = (*FusibleAttention.defining, "features", "convolve")
 
     def __init__(
         self,
@@ -116,27 +109,12 @@ class FocusedLinearAttention(MapAttention):
         self.besides = f"the depth-wise {kernel_size}×{kernel_size} branch" if kernel_size else ""
         self.scale = nn.Parameter(torch.zeros(1, 1, dim))
 
-    def attend(self, qkv: Tensor, size: tuple[int, int]) -> Tensor:
-        if not self.fusible(qkv):
-            return super().attend(qkv, size)
-        if size == self.window_size:  # the table itself
-            position = self.positions(*size)
-        else:
-            with torch.autocast(qkv.device.type, enabled=False):
-                position = self.positions(*size)
+    def fused(self, qkv: Tensor, position: Tensor, size: tuple[int, int]) -> Tensor:
         weight, bias = (None, None) if self.dwc is None else (self.dwc.weight, self.dwc.bias)
         return mixed(qkv, position, self.scale, weight, bias, self.num_heads, size[1], float(self.focusing_factor))
 
-    def fusible(self, qkv: Tensor) -> bool:
-        """Return True if the fused operation computes what `mix` would: nothing of it is overridden, and device,
-        precision and size are among those it knows."""
-        if exporting():  # before anything is asked of a size that is to stay free
-            return False
-        small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
-        if not self.own or not small or not qkv.shape[0]:
-            return False
-        side = 0 if self.dwc is None else int(self.dwc.kernel_size[0])
-        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads, side)
+    def convolution_side(self) -> int:
+        return 0 if self.dwc is None else int(self.dwc.kernel_size[0])
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):

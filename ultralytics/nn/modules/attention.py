@@ -15,10 +15,11 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import rearrange
 from torch import Tensor, nn
 
+from ultralytics.nn.ops import EPS
+from ultralytics.nn.ops.fla import obstacle
+from ultralytics.nn.ops.linear import linearly_mixed
 from ultralytics.nn.registry import gated_sum, register, same_width
 from ultralytics.utils.errors import ModelError
-
-EPS = 1e-6  # keeps a token whose every channel is negative from vanishing, and the normaliser from dividing by zero
 
 
 def exporting() -> bool:
@@ -238,9 +239,57 @@ class SoftmaxAttention(MapAttention):
             return weights
 
 
-class ReLULinearAttention(MapAttention):
+class FusibleAttention(MapAttention):
+    """A linear attention whose part between the projections is one operation on CUDA devices that can serve it
+    (`nn/ops/fla.py`), with `mix` as its plain twin everywhere else. A class with an operation of its own names it in
+    `kind`; a subclass that overrides what `defining` lists is computed as it says.
+    """
+
+    kind: ClassVar[str]  # the operation: "focused", or what `linear_mix` knows
+    defining: ClassVar[tuple[str, ...]] = ("mix", "divide", "heads", "merge")
+    own: ClassVar[bool] = True  # whether what the operation computes is what the class says
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        home = next((c for c in cls.__mro__ if "kind" in vars(c)), cls)
+        cls.own = all(getattr(cls, name) is getattr(home, name) for name in cls.defining)
+
+    def attend(self, qkv: Tensor, size: tuple[int, int]) -> Tensor:
+        if not self.fusible(qkv):
+            return super().attend(qkv, size)
+        if size == self.window_size:  # the table itself
+            position = self.positions(*size)
+        else:
+            with torch.autocast(qkv.device.type, enabled=False):
+                position = self.positions(*size)
+        return self.fused(qkv, position, size)
+
+    def fused(self, qkv: Tensor, position: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return what `mix` returns, (B, N, C), by the operation: of q, k and v side by side (B, N, 3C) and the table
+        of positions (1, N, C)."""
+        return linearly_mixed(qkv, position, self.num_heads, self.kind)
+
+    def fusible(self, qkv: Tensor) -> bool:
+        """Return True if the operation computes what `mix` would: nothing of it is overridden, and device, precision
+        and size are among those it knows."""
+        if exporting():  # before anything is asked of a size that is to stay free
+            return False
+        small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
+        if not self.own or not small or not qkv.shape[0]:
+            return False
+        head, side = self.dim // self.num_heads, self.convolution_side()
+        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, head, side)
+
+    def convolution_side(self) -> int:
+        """Return the side k of the convolution that the operation makes too, 0 for none."""
+        return 0
+
+
+class ReLULinearAttention(FusibleAttention):
     """ReLU linear attention: mix_i = Σ_j (r_i·s_j) v_j / (Σ_j r_i·s_j + ε) with r = ReLU(q), s = ReLU(k), O(N·d²)
     (EfficientViT, ICCV 2023, eq. 2): linear attention with nothing added."""
+
+    kind: ClassVar[str] = "relu"
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):
@@ -252,7 +301,7 @@ class ReLULinearAttention(MapAttention):
             return normalised(self.heads(F.relu(q.to(k.dtype))), self.heads(F.relu(k)))
 
 
-class MagnitudeAwareLinearAttention(MapAttention):
+class MagnitudeAwareLinearAttention(FusibleAttention):
     """MALA (Fan et al., "Rectifying Magnitude Neglect in Linear Attention", ICCV 2025, arXiv 2507.00698), O(N·d²).
 
         a_ij = β_i s_ij − γ_i,  s_ij = φ(q_i)·φ(k_j) / (N √d),  φ = ELU + 1
@@ -264,6 +313,8 @@ class MagnitudeAwareLinearAttention(MapAttention):
     weights alone: PolaFormer (ICLR 2025) learns powers and coefficients of its own, and InLine (NeurIPS 2024) brings
     a local attention with it, so that either would differ from its neighbours here in more than the mixing.
     """
+
+    kind: ClassVar[str] = "magnitude"
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):

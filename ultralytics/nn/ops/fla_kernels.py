@@ -1,4 +1,4 @@
-"""Triton kernels of focused linear attention: the core of `FocusedLinearAttention`, forward and backward.
+"""Triton kernels of linear attention, forward and backward: the core of `FocusedLinearAttention`, and others by KIND.
 
 Legend: B images, N = H·W tokens, C = h·d channels, h heads of width d (padded on the chip to PAD, a power of two), p
 the focusing factor, x_q, x_k, v the three parts of `qkv` (B, N, 3C), read where they lie.
@@ -9,6 +9,12 @@ the focusing factor, x_q, x_k, v the three parts of `qkv` (B, N, 3C), read where
 
 A token keeps three numbers (`stats`): 1/m, c and n. Backward of φ, with g the gradient of φ and r = ⟨g, φ⟩/n² over all
 C: du = r·u + (p·c/m)·t^(p−1)·(g − r·φ). ⟨g, φ⟩ of a query is what ε leaves of it: −(ε/N)·Σ_h dζ.
+
+KIND "focused" is that. Where φ acts number by number there are no statistics, and the two kernels of the state make dq
+and dk too, so that those of focused attention are not launched: "relu" is the same with φ = ReLU and no DWC. For
+"magnitude" (MALA), φ = ELU + 1, φ_q is divided by √d, v̄ = Σ v / N, and S̄ = S − s v̄ᵀ, so that nothing large cancels:
+
+    z = φ_q·s,  w = 1/(z + ε);   o = (1 + w)·φ_q S̄ + z·w·v̄,   which is (1 + w)·φ_q S − z·v̄ of MALA
 
 But for the statistics, a program holds one head, and goes through the tokens of its part of an image with the head's
 matrices at hand. What a token's heads must know of one another (⟨g, φ⟩) is kept per head by the kernel before. The
@@ -29,99 +35,26 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from ultralytics.nn.ops.fla_features import (
+    features,
+    focused,
+    inverted,
+    kept_statistics,
+    positive,
+    power_of,
+    product,
+    read,
+    square,
+    square_across,
+    summed_over_heads,
+    through,
+)
+
 
 @triton.jit
 def probe_kernel(x, SIZE: tl.constexpr):
     """Write ones: the least that shows that kernels can be compiled and run."""
     tl.store(x + tl.arange(0, SIZE), tl.full([SIZE], 1.0, tl.float32))
-
-
-@triton.jit
-def _raised(t, P: tl.constexpr):
-    """t^P for t ≥ 0; small whole powers by multiplication."""
-    if P == 0:
-        out = tl.where(t == t, 1.0, t)
-    elif P == 1:
-        out = t
-    elif P == 2:
-        out = t * t
-    elif P == 3:
-        out = t * t * t
-    elif P == 4:
-        out = (t * t) * (t * t)
-    elif P == 8:
-        out = (t * t) * (t * t)
-        out = out * out
-    else:
-        out = tl.exp2(P * tl.log2(t))
-    return out
-
-
-@triton.jit
-def _read(x, rows, columns, mask, stride: tl.constexpr):
-    """Elements [rows, columns] of an image in fp32, 0 where the mask is off."""
-    return tl.load(x + rows[:, None] * stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _projected(x, position, rows, columns, mask, C: tl.constexpr):
-    """x of queries or, with positions, of keys."""
-    out = _read(x, rows, columns, mask, 3 * C)
-    if position is not None:
-        out += _read(position, rows, columns, mask, C)
-    return out
-
-
-@triton.jit
-def _positive(x, inverse_sigma, EPS: tl.constexpr):
-    """u of x; a NaN stays one, as in torch's relu."""
-    return (tl.where(x <= 0, 0.0, x) + EPS) * inverse_sigma[None, :]
-
-
-@triton.jit
-def _inverse_sigma(sigma, channels, inside):
-    return 1.0 / tl.load(sigma + channels, mask=inside, other=1.0)
-
-
-@triton.jit
-def _kept_statistics(stats, apart, rows, live):
-    """1/m, c and n; of rows beyond the image 0, 0 and 1, so that φ and its gradient are 0 there."""
-    inverse = tl.load(stats + rows, mask=live, other=0.0)
-    factor = tl.load(stats + apart + rows, mask=live, other=0.0)
-    return inverse, factor, tl.load(stats + 2 * apart + rows, mask=live, other=1.0)
-
-
-@triton.jit
-def _focused(x, position, rows, channels, mask, inverse_sigma, inverse, factor, C: tl.constexpr, P: tl.constexpr,
-             EPS: tl.constexpr):  # fmt: skip
-    """u, t and φ of one head of a block of tokens."""
-    u = _positive(_projected(x, position, rows, channels, mask, C), inverse_sigma, EPS)
-    t = tl.where(mask, u * inverse[:, None], 0.0)
-    return u, t, _raised(t, P) * factor[:, None]
-
-
-@triton.jit
-def _product(a, b, PRECISION: tl.constexpr):
-    return tl.dot(a, b, input_precision=PRECISION)
-
-
-@triton.jit
-def _matrix(matrix, columns, inside, D: tl.constexpr):
-    """A head's d×d matrix, padded with 0."""
-    return tl.load(matrix + columns[:, None] * D + columns[None, :], mask=inside[:, None] & inside[None, :], other=0.0)
-
-
-@triton.jit
-def _transposed(matrix, columns, inside, D: tl.constexpr):
-    return tl.load(matrix + columns[None, :] * D + columns[:, None], mask=inside[:, None] & inside[None, :], other=0.0)
-
-
-@triton.jit
-def _summed_over_heads(x, N, rows, live, HEADS: tl.constexpr, HEADS_PAD: tl.constexpr):
-    """Σ of (h, N) over its heads, of a block of tokens."""
-    heads = tl.arange(0, HEADS_PAD)
-    mask = live[:, None] & (heads < HEADS)[None, :]
-    return tl.sum(tl.load(x + rows[:, None] + heads[None, :] * N, mask=mask, other=0.0), 1)
 
 
 @triton.jit(do_not_specialize=["N"], do_not_specialize_on_alignment=["stats"])
@@ -142,13 +75,13 @@ def statistics_kernel(
         channels = start + tl.arange(0, CHUNK)
         inside = channels < C
         mask = live[:, None] & inside[None, :]
-        moved = _read(x, rows, channels, mask, 3 * C) + _read(position, rows, channels, mask & keyed, C)
-        u = _positive(moved, _inverse_sigma(sigma, channels, inside), EPS)
+        moved = read(x, rows, channels, mask, 3 * C) + read(position, rows, channels, mask & keyed, C)
+        u = positive(moved, inverted(sigma, channels, inside), EPS)
         u = tl.where(inside[None, :], u, 0.0)
         top = tl.maximum(peak, tl.max(u, 1))
         t = u * (1.0 / top)[:, None]
         kept = peak / top
-        raised, raised_kept = _raised(t, P), _raised(kept, P)
+        raised, raised_kept = power_of(t, P), power_of(kept, P)
         squares = squares * kept * kept + tl.sum(t * t, 1)
         powers = powers * raised_kept * raised_kept + tl.sum(raised * raised, 1)
         peak = top
@@ -164,115 +97,155 @@ def statistics_kernel(
 def state_kernel(
     qkv, position, sigma, stats, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """Each part's S and s. Grid (heads, parts, B); `stats` of the keys; `tokens` of a part, a multiple of BLOCK;
-    `partial` (B, parts, C·d + C)."""
+    """Each part's S and s, and v̄ for "magnitude". Grid (heads, parts, B); `stats` of the keys; `tokens` of a part, a
+    multiple of BLOCK; `partial` (B, parts, WIDE)."""
+    WIDE: tl.constexpr = C * D + (2 * C if KIND == "magnitude" else C)
     head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     k = qkv + image * N * (3 * C) + C
-    stats += image * N
-    partial += (image * tl.num_programs(1) + part) * (C * D + C)
+    if stats is not None:
+        stats += image * N
+    partial += (image * tl.num_programs(1) + part) * WIDE
     apart = tl.num_programs(2).to(tl.int64) * N
     share = 1.0 / N.to(tl.float32)
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     state = tl.zeros([PAD, PAD], tl.float32)
     total = tl.zeros([BLOCK, PAD], tl.float32)
+    mean = tl.zeros([BLOCK, PAD], tl.float32)
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
-        _u, _t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        phi = features(k, position, rows, channels, live, mask, inverse_sigma, stats, apart, C, P, EPS, KIND)
         total += phi * share
-        state += _product(tl.trans(phi), _read(k + C, rows, channels, mask, 3 * C) * share, PRECISION)
-    _keep_state(partial, state, total, head, columns, inside, C, D)
+        values = read(k + C, rows, channels, mask, 3 * C) * share
+        if KIND == "magnitude":
+            mean += values
+        state += product(tl.trans(phi), values, PRECISION)
+    _keep_state(partial, state, total, mean, head, columns, inside, C, D, KIND)
 
 
 @triton.jit
-def _keep_state(partial, state, total, head, columns, inside, C: tl.constexpr, D: tl.constexpr):
+def _keep_state(partial, state, total, mean, head, columns, inside, C: tl.constexpr, D: tl.constexpr,
+                KIND: tl.constexpr):  # fmt: skip
     places = partial + head * D * D + columns[:, None] * D + columns[None, :]
     tl.store(places, state, mask=inside[:, None] & inside[None, :])
     tl.store(partial + C * D + head * D + columns, tl.sum(total, 0), mask=inside)
+    if KIND == "magnitude":
+        tl.store(partial + C * D + C + head * D + columns, tl.sum(mean, 0), mask=inside)
 
 
 @triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats"])
 def output_kernel(
     qkv, sigma, state, stats, out, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """φ(q)S/ζ, added to what `out` has where ADD. Grid (heads, parts, B); `state` (B, C·d + C), `stats` of the
-    queries."""
+    """φ(q)S/ζ, added to what `out` has where ADD; for "magnitude" (1 + w)·φ(q)S + z·w·v̄. Grid (heads, parts, B);
+    `state` (B, WIDE), `stats` of the queries."""
+    WIDE: tl.constexpr = C * D + (2 * C if KIND == "magnitude" else C)
     head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     q = qkv + image * N * (3 * C)
-    state += image * (C * D + C)
-    stats += image * N
+    state += image * WIDE
+    if stats is not None:
+        stats += image * N
     out += image * N * C
     apart = tl.num_programs(2).to(tl.int64) * N
     eps = EPS / N.to(tl.float32)
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     total = tl.load(state + C * D + channels, mask=inside, other=0.0)
-    matrix = _matrix(state + head * D * D, columns, inside, D)
+    matrix = square(state + head * D * D, columns, inside, D)
+    if KIND == "magnitude":
+        eps = EPS
+        mean = tl.load(state + C * D + C + channels, mask=inside, other=0.0)
+        matrix -= total[:, None] * mean[None, :]
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
-        _u, _t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        weight = tl.sum(phi * total[None, :], 1) + eps
-        o = _product(phi, matrix, PRECISION) * (1.0 / weight)[:, None]
+        phi = features(q, None, rows, channels, live, mask, inverse_sigma, stats, apart, C, P, EPS, KIND)
+        phi = phi * D**-0.5 if KIND == "magnitude" else phi
+        z = tl.sum(phi * total[None, :], 1)
+        share = 1.0 / (z + eps)
+        if KIND == "magnitude":
+            o = product(phi, matrix, PRECISION) * (1.0 + share)[:, None] + (z * share)[:, None] * mean[None, :]
+        else:
+            o = product(phi, matrix, PRECISION) * share[:, None]
         if ADD:
-            o += _read(out, rows, channels, mask, C)
+            o += read(out, rows, channels, mask, C)
         tl.store(out + rows[:, None] * C + channels[None, :], o.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "dzeta"])
 def query_state_kernel(
-    grad, qkv, sigma, state, stats, dzeta, partial, N, tokens,
+    grad, qkv, sigma, state, stats, dzeta, dqkv, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """Each part's dS = Σ φ(q)ᵀ(dO/ζ) and ds = Σ dζ φ(q), and dζ = −⟨φ(q), dO Sᵀ⟩/ζ², (B, h, N). Grid and `partial` as
-    of `state_kernel`, `state` and `stats` as of `output_kernel`."""
+    """Each part's dS = Σ φ(q)ᵀ(dO/ζ) and ds = Σ dζ φ(q), and dζ = −⟨φ(q), dO Sᵀ⟩/ζ², (B, h, N), or, unless "focused",
+    dq. Grid and `partial` as of `state_kernel`, `state` and `stats` as of `output_kernel`."""
+    WIDE: tl.constexpr = C * D + (2 * C if KIND == "magnitude" else C)
     head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     q = qkv + image * N * (3 * C)
     grad += image * N * C
-    state += image * (C * D + C)
-    stats += image * N
-    dzeta += (image * (C // D) + head) * N
-    partial += (image * tl.num_programs(1) + part) * (C * D + C)
+    state += image * WIDE
+    if stats is not None:
+        stats += image * N
+    if KIND == "focused":
+        dzeta += (image * (C // D) + head) * N
+    else:
+        dqkv += image * N * (3 * C)
+    partial += (image * tl.num_programs(1) + part) * WIDE
     apart = tl.num_programs(2).to(tl.int64) * N
     eps = EPS / N.to(tl.float32)
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     total = tl.load(state + C * D + channels, mask=inside, other=0.0)
-    across = _transposed(state + head * D * D, columns, inside, D)
+    across = square_across(state + head * D * D, columns, inside, D)
+    if KIND == "magnitude":
+        eps = EPS
+        mean = tl.load(state + C * D + C + channels, mask=inside, other=0.0)
+        across -= mean[:, None] * total[None, :]
     dstate = tl.zeros([PAD, PAD], tl.float32)
     dtotal = tl.zeros([BLOCK, PAD], tl.float32)
+    dmean = tl.zeros([BLOCK, PAD], tl.float32)
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
-        _u, _t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        share = 1.0 / (tl.sum(phi * total[None, :], 1) + eps)
-        do = _read(grad, rows, channels, mask, C)
-        down = -tl.sum(phi * _product(do, across, PRECISION), 1) * share * share
-        tl.store(dzeta + rows, down, mask=live)
+        own = features(q, None, rows, channels, live, mask, inverse_sigma, stats, apart, C, P, EPS, KIND)
+        phi = own * D**-0.5 if KIND == "magnitude" else own
+        z = tl.sum(phi * total[None, :], 1)
+        share = 1.0 / (z + eps)
+        do = read(grad, rows, channels, mask, C)
+        attended = product(do, across, PRECISION)
+        down = -tl.sum(phi * attended, 1) * share * share
+        if KIND == "magnitude":
+            down += tl.sum(do * mean[None, :], 1) * eps * share * share
+            dmean += do * (z * share)[:, None]
+            share += 1.0
+        if KIND == "focused":
+            tl.store(dzeta + rows, down, mask=live)
+        else:
+            g = attended * share[:, None] + down[:, None] * total[None, :]
+            g = g * D**-0.5 if KIND == "magnitude" else g
+            dq = dqkv + rows[:, None] * (3 * C) + channels[None, :]
+            tl.store(dq, through(g, own, KIND).to(dqkv.dtype.element_ty), mask=mask)
         dtotal += phi * down[:, None]
-        dstate += _product(tl.trans(phi), do * share[:, None], PRECISION)
-    _keep_state(partial, dstate, dtotal, head, columns, inside, C, D)
+        dstate += product(tl.trans(phi), do * share[:, None], PRECISION)
+    _keep_state(partial, dstate, dtotal, dmean, head, columns, inside, C, D, KIND)
 
 
 @triton.jit
@@ -281,10 +254,10 @@ def _gradient(
     C: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
     """Store dx of a head from g = dφ and ratio = ⟨dφ, φ⟩/n² over all C; return its part of dσ, by token."""
-    du = ratio[:, None] * u + (P * factor * inverse)[:, None] * _raised(t, P - 1) * (g - ratio[:, None] * phi)
+    du = ratio[:, None] * u + (P * factor * inverse)[:, None] * power_of(t, P - 1) * (g - ratio[:, None] * phi)
     # Where relu gave 0, u is ε/σ to the bit.
-    through = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
-    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], through.to(dx.dtype.element_ty), mask=mask)
+    passed = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
+    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], passed.to(dx.dtype.element_ty), mask=mask)
     return tl.where(mask, -du * u * inverse_sigma[None, :], 0.0)
 
 
@@ -308,21 +281,21 @@ def query_gradient_kernel(
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     total = tl.load(state + C * D + channels, mask=inside, other=0.0)
-    across = _transposed(state + head * D * D, columns, inside, D)
+    across = square_across(state + head * D * D, columns, inside, D)
     dsigma = tl.zeros([BLOCK, PAD], tl.float32)
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, norm = _kept_statistics(stats, apart, rows, live)
-        ratio = -eps * _summed_over_heads(dzeta, N, rows, live, C // D, HEADS_PAD) / norm / norm
-        u, t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        inverse, factor, norm = kept_statistics(stats, apart, rows, live)
+        ratio = -eps * summed_over_heads(dzeta, N, rows, live, C // D, HEADS_PAD) / norm / norm
+        u, t, phi = focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
         share = 1.0 / (tl.sum(phi * total[None, :], 1) + eps)
         down = tl.load(dzeta + head * N + rows, mask=live, other=0.0)
-        g = _product(_read(grad, rows, channels, mask, C), across, PRECISION) * share[:, None]
+        g = product(read(grad, rows, channels, mask, C), across, PRECISION) * share[:, None]
         g += down[:, None] * total[None, :]
         dsigma += _gradient(
             dq, g, u, t, phi, ratio, inverse, factor, inverse_sigma, rows, channels, mask, C, P, EPS
@@ -332,37 +305,56 @@ def query_gradient_kernel(
 
 @triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "along"])
 def value_gradient_kernel(
-    qkv, position, sigma, dstate, stats, along, dqkv, N, tokens,
+    qkv, position, sigma, state, dstate, stats, along, dqkv, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """dv = φ(k) dS/N, added to what is there where ADD, and ⟨dφ(k), φ(k)⟩ of each head, (B, h, N). Grid (heads, parts,
-    B); `dstate` (B, C·d + C), `stats` of the keys."""
+    """dv = φ(k) dS/N, added to what is there where ADD, and ⟨dφ(k), φ(k)⟩ of each head, (B, h, N), or, unless
+    "focused", dk. Grid (heads, parts, B); `dstate` (B, WIDE), `state` too, for "magnitude" alone; `stats` of the
+    keys."""
+    WIDE: tl.constexpr = C * D + (2 * C if KIND == "magnitude" else C)
     head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     k = qkv + image * N * (3 * C) + C
     dv = dqkv + image * N * (3 * C) + 2 * C
-    dstate += image * (C * D + C)
-    stats += image * N
-    along += (image * (C // D) + head) * N
+    dstate += image * WIDE
+    if stats is not None:
+        stats += image * N
+    if along is not None:
+        along += (image * (C // D) + head) * N
     apart = tl.num_programs(2).to(tl.int64) * N
     share = 1.0 / N.to(tl.float32)
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
-    matrix = _matrix(dstate + head * D * D, columns, inside, D) * share
+    matrix = square(dstate + head * D * D, columns, inside, D) * share
+    if KIND != "focused":
+        across = square_across(dstate + head * D * D, columns, inside, D) * share
+    if KIND == "magnitude":
+        state += image * WIDE + C * D
+        total = tl.load(state + channels, mask=inside, other=0.0)
+        mean = tl.load(state + C + channels, mask=inside, other=0.0)
+        dmean = tl.load(dstate + C * D + C + channels, mask=inside, other=0.0) * share
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
-        _u, _t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        attended = _product(phi, matrix, PRECISION)
-        # ⟨φ, v dSᵀ⟩ = ⟨φ dS, v⟩: one product serves both.
-        of_values = attended * _read(k + C, rows, channels, mask, 3 * C)
-        tl.store(along + rows, tl.sum(of_values + phi * (dtotal * share)[None, :], 1), mask=live)
+        phi = features(k, position, rows, channels, live, mask, inverse_sigma, stats, apart, C, P, EPS, KIND)
+        values = read(k + C, rows, channels, mask, 3 * C)
+        if KIND == "magnitude":
+            values -= mean[None, :]
+            attended = product(phi - total[None, :], matrix, PRECISION) + dmean[None, :]
+        else:
+            attended = product(phi, matrix, PRECISION)
+        if KIND == "focused":
+            # ⟨φ, v dSᵀ⟩ = ⟨φ dS, v⟩: one product serves both.
+            tl.store(along + rows, tl.sum(attended * values + phi * (dtotal * share)[None, :], 1), mask=live)
+        else:
+            g = through(product(values, across, PRECISION) + (dtotal * share)[None, :], phi, KIND)
+            dk = dqkv + image * N * (3 * C) + C + rows[:, None] * (3 * C) + channels[None, :]
+            tl.store(dk, g.to(dqkv.dtype.element_ty), mask=mask)
         place = dv + rows[:, None] * (3 * C) + channels[None, :]
         if ADD:
             attended += tl.load(place, mask=mask, other=0.0).to(tl.float32)
@@ -388,20 +380,20 @@ def key_gradient_kernel(
     columns = tl.arange(0, PAD)
     inside = columns < D
     channels = head * D + columns
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    inverse_sigma = inverted(sigma, channels, inside)
     dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
-    across = _transposed(dstate + head * D * D, columns, inside, D)
+    across = square_across(dstate + head * D * D, columns, inside, D)
     dsigma = tl.zeros([BLOCK, PAD], tl.float32)
     first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
         mask = live[:, None] & inside[None, :]
-        inverse, factor, norm = _kept_statistics(stats, apart, rows, live)
-        ratio = _summed_over_heads(along, N, rows, live, C // D, HEADS_PAD) / norm / norm
-        u, t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        values = _read(k + C, rows, channels, mask, 3 * C)
-        g = (_product(values, across, PRECISION) + dtotal[None, :]) * share
+        inverse, factor, norm = kept_statistics(stats, apart, rows, live)
+        ratio = summed_over_heads(along, N, rows, live, C // D, HEADS_PAD) / norm / norm
+        u, t, phi = focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        values = read(k + C, rows, channels, mask, 3 * C)
+        g = (product(values, across, PRECISION) + dtotal[None, :]) * share
         dsigma += _gradient(
             dk, g, u, t, phi, ratio, inverse, factor, inverse_sigma, rows, channels, mask, C, P, EPS
         )  # fmt: skip

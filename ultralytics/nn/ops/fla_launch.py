@@ -10,13 +10,13 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ultralytics.nn.modules.attention import EPS
+from ultralytics.nn.ops import EPS, state_size
 from ultralytics.nn.ops import fla_kernels as kernels
 
 
@@ -60,6 +60,8 @@ TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (True, 32, Blocks(state=32, precision="ieee")),
     (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
 )
+# Of `linear_mix`: dk in the kernel of dv takes registers.
+LINEAR = tuple((s, w, blocks if (s, w) == (False, 32) else replace(blocks, value=32)) for s, w, blocks in TABLE)
 TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
 
@@ -67,6 +69,11 @@ _FORCED: list[Blocks] = []
 def blocks_of(pad: int, single: bool) -> Blocks:
     """The block sizes for heads of a padded width, of fp32 (`single`) or half precision."""
     return _FORCED[-1] if _FORCED else next(b for s, widest, b in TABLE if s == single and pad <= widest)
+
+
+def linear_blocks_of(pad: int, single: bool) -> Blocks:
+    """The same of `linear_mix`, in which `state` also makes dq and `value` dk."""
+    return _FORCED[-1] if _FORCED else next(b for s, widest, b in LINEAR if s == single and pad <= widest)
 
 
 @contextlib.contextmanager
@@ -165,15 +172,16 @@ def forward(
     with on_device(qkv):
         kernels.statistics_kernel[(-(-N // whole["BLOCK"]), B, 2)](qkv, position, sigma, stats, N, **whole)
         kernels.state_kernel[(heads, parts, B)](
-            qkv, position, sigma, stats[1], partial, N, tokens, BLOCK=blocks.state, **fixed
+            qkv, position, sigma, stats[1], partial, N, tokens, BLOCK=blocks.state, KIND="focused", **fixed
         )
         state = added(partial)
         if taps is not None:
             convolve(qkv[..., 2 * C :], taps, bias, out, None, None, heads, width, blocks)
         tokens, parts = split(N, B * heads, blocks.output, blocks.parts)
         kernels.output_kernel[(heads, parts, B)](
-            qkv, sigma, state, stats, out, N, tokens, BLOCK=blocks.output, ADD=taps is not None, **fixed
-        )
+            qkv, sigma, state, stats, out, N, tokens,
+            BLOCK=blocks.output, ADD=taps is not None, KIND="focused", **fixed,
+        )  # fmt: skip
     return out, state, stats
 
 
@@ -233,8 +241,9 @@ def backward(
     dtaps = sigma.new_empty(0)
     with on_device(qkv):
         kernels.query_state_kernel[(heads, parts, B)](
-            grad, qkv, sigma, state, stats, per_head[0], partial, N, tokens, BLOCK=blocks.state, **fixed
-        )
+            grad, qkv, sigma, state, stats, per_head[0], None, partial, N, tokens,
+            BLOCK=blocks.state, KIND="focused", **fixed,
+        )  # fmt: skip
         dstate = added(partial)
         if taps is not None:
             v, dv = qkv[..., 2 * C :], dqkv[..., 2 * C :]
@@ -247,8 +256,8 @@ def backward(
                 convolve(grad, taps, None, dv, v, sums, heads, width, blocks)
             dtaps = sums.view(-1, K * K + 1, heads, D).sum((0, 2))
         kernels.value_gradient_kernel[(heads, value_parts, B)](
-            qkv, position, sigma, dstate, stats[1], per_head[1], dqkv, N, value_tokens,
-            BLOCK=blocks.value, ADD=taps is not None, **fixed,
+            qkv, position, sigma, None, dstate, stats[1], per_head[1], dqkv, N, value_tokens,
+            BLOCK=blocks.value, ADD=taps is not None, KIND="focused", **fixed,
         )  # fmt: skip
         kernels.query_gradient_kernel[(heads, query_parts, B)](
             grad, qkv, sigma, state, stats, per_head[0], dqkv, partial_sigma, N, query_tokens,
@@ -259,3 +268,48 @@ def backward(
             BLOCK=blocks.key, HEADS_PAD=HEADS_PAD, **fixed,
         )  # fmt: skip
         return dqkv, partial_sigma.sum(0), dtaps
+
+
+def elementwise(qkv: Tensor, heads: int, kind: str) -> tuple[Blocks, dict[str, Any]]:
+    """Block sizes of a mixing whose φ acts number by number, and what its kernels are compiled for."""
+    C = qkv.shape[2] // 3
+    blocks = linear_blocks_of(padded(C // heads), qkv.dtype == torch.float32)
+    return blocks, {**arranged(C, heads, 1.0, blocks), "KIND": kind}
+
+
+def linear_forward(qkv: Tensor, position: Tensor, heads: int, kind: str) -> tuple[Tensor, Tensor]:
+    """See `ultralytics.nn.ops.linear`."""
+    B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    blocks, fixed = elementwise(qkv, heads, kind)
+    out = qkv.new_empty(B, N, C)
+    tokens, parts = split(N, B * heads, blocks.state, blocks.parts)
+    partial = qkv.new_empty(B, parts, state_size(C, heads, kind), dtype=torch.float32)
+    with on_device(qkv):
+        kernels.state_kernel[(heads, parts, B)](
+            qkv, position, None, None, partial, N, tokens, BLOCK=blocks.state, **fixed
+        )
+        state = added(partial)
+        tokens, parts = split(N, B * heads, blocks.output, blocks.parts)
+        kernels.output_kernel[(heads, parts, B)](
+            qkv, None, state, None, out, N, tokens, BLOCK=blocks.output, ADD=False, **fixed
+        )
+    return out, state
+
+
+def linear_backward(grad: Tensor, qkv: Tensor, position: Tensor, state: Tensor, heads: int, kind: str) -> Tensor:
+    """See `ultralytics.nn.ops.linear`."""
+    B, N = qkv.shape[:2]
+    blocks, fixed = elementwise(qkv, heads, kind)
+    dqkv = torch.empty_like(qkv)
+    tokens, parts = split(N, B * heads, blocks.state, blocks.parts)
+    partial = state.new_empty(B, parts, state.shape[1])
+    with on_device(qkv):
+        kernels.query_state_kernel[(heads, parts, B)](
+            grad, qkv, None, state, None, None, dqkv, partial, N, tokens, BLOCK=blocks.state, **fixed
+        )
+        dstate = added(partial)
+        tokens, parts = split(N, B * heads, blocks.value, blocks.parts)
+        kernels.value_gradient_kernel[(heads, parts, B)](
+            qkv, position, None, state, dstate, None, None, dqkv, N, tokens, BLOCK=blocks.value, ADD=False, **fixed
+        )
+    return dqkv

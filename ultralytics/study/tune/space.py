@@ -36,7 +36,7 @@ FIXED = {
     **dict.fromkeys(
         (
             "cache", "device", "font", "plots", "preflight", "save", "save_every", "save_period", "verbose", "workers",
-            "threads", "deterministic", "compile", "checkpoint_rows", "plugins", "min_transfer",
+            "threads", "deterministic", "compile", "checkpoint_rows", "augment_on", "plugins", "min_transfer",
             "log", "log_group", "log_images", "log_weights",
         ),
         _MACHINE,
