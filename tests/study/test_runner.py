@@ -177,11 +177,12 @@ def test_a_run_of_another_study_is_refused_and_the_key_named(study, tmp_path, ex
 def test_the_data_of_every_arm_is_looked_for_before_the_first_run(
     tmp_path, toy, tiny, capsys, monkeypatch, arm, split, says
 ):
-    (toy.parent / "gone.yaml").write_text("train: images/train\nval: images/gone\nnames: [a, b, c]\n")
+    (toy.parent / "gone.yaml").write_text("train: images/train\nval: images/gone\nnames: [a, b, c]\n", encoding="utf-8")
     (toy.parent / "untested.yaml").write_text(toy.read_text(encoding="utf-8") + "test: images/test\n", encoding="utf-8")
     (toy.parent / "s.yaml").write_text(
         f"base: {{data: toy.yaml, imgsz: 64}}\ntest: {{split: {split}}}\n"
-        f"arms: {{plain: {{model: {tiny}}}, fla: {{model: {tiny}, {arm}}}}}\n"
+        f"arms: {{plain: {{model: {tiny}}}, fla: {{model: {tiny}, {arm}}}}}\n",
+        encoding="utf-8",
     )
     monkeypatch.setattr(runner, "slots_of", lambda *_: (_ for _ in ()).throw(ConfigError("all data are there")))
     assert main(["study", f"cfg={toy.parent / 's.yaml'}", f"out={tmp_path / 'out'}"]) == 2
