@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training on several machines under SLURM:
 #
-#   sbatch --nodes=2 --gpus-per-node=8 scripts/slurm.sh model=yolov8n-fla.yaml data=data/mine.yaml batch=512 name=mine
+#   sbatch --nodes=2 --gpus-per-node=8 scripts/slurm.sh model=yolov8n-fla-sppf.yaml data=data/mine/data.yaml batch=512 name=mine
 #
 # One torchrun per machine. Two minutes before its time is up the run saves and leaves; the same command, or SLURM itself after a pre-emption
 # or the loss of a machine, goes on where it was: `resume=auto`, which needs a `name`. The run's folder must be on a disk that all machines see.

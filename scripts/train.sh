@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train. Without arguments: YOLOv8n-FLA on the embedded shapes. Arguments are those of `python -m ultralytics train`:
-#   bash scripts/train.sh model=yolov8n-fla.yaml data=data/bccd.yaml epochs=100 imgsz=640 device=0
+#   bash scripts/train.sh model=yolov8n-fla-sppf.yaml data=data/bccd.yaml epochs=100 imgsz=640 device=0
 #   bash scripts/train.sh task=segment   # or pose, obb, classify: a first run of that task, on the same drawing
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

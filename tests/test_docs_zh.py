@@ -131,10 +131,18 @@ def test_chinese_links_stay_chinese(name):
         assert file.parent != DOCS or file.name not in PAGES, target
 
 
-def test_the_index_lists_every_page():
-    listed = [t for t in LINK.findall(read(INDEX)) if "README" not in t]
-    wanted = [p.name if p.name in PAGES else f"../{p.name}" for p in DOCS.glob("*.md")]
-    assert Counter(listed) == Counter(wanted)
+def test_each_index_lists_every_page():
+    pages = [p.name for p in DOCS.glob("*.md") if p.name != "README.md"]
+    for index, wanted in (
+        (DOCS / "README.md", pages),
+        (INDEX, [name if name in PAGES else f"../{name}" for name in pages]),
+    ):
+        listed = [t for t in LINK.findall(read(index)) if "README" not in t]
+        assert Counter(listed) == Counter(wanted), index
+
+
+def test_the_english_index_marks_the_pages_with_a_twin():
+    assert sorted(re.findall(r"\]\(([\w-]+\.md)\)\*", read(DOCS / "README.md"))) == PAGES
 
 
 @pytest.mark.parametrize("page", [*PAGES, INDEX.name])

@@ -20,7 +20,7 @@ __all__ = ["REFERENCE_VERSION", "YOLO", "__version__"]
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "500000000")
 
 
-_SAM = "it segments, and this project detects boxes: YOLO(model)"
+_SAM = 'it segments by prompts: YOLO("yolov8n-seg.pt") segments by classes'
 _HOMES = {
     "YOLO": "ultralytics.models.yolo.model:YOLO",
     "ASSETS": "ultralytics.utils.environment:ASSETS",

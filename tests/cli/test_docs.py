@@ -22,6 +22,12 @@ def test_a_table_of_options_is_what_the_command_declares(file, request):
     assert file.read_text(encoding="utf-8") == wanted
 
 
+def test_a_table_has_the_defaults_of_its_mode():
+    """16 images and a score of 0.001 are those of a training."""
+    rows = {row.split("`")[1]: row.split("|")[-2].strip() for row in options_table(COMMANDS["export"]).splitlines()[2:]}
+    assert (rows["batch"], rows["conf"], rows["imgsz"], rows["half"]) == ("1", "0.25", "640", "False")
+
+
 def test_every_option_says_what_it_is_for():
     assert DOCS
     for command in COMMANDS.values():

@@ -21,7 +21,7 @@ import yaml
 from torch import nn
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED
-from ultralytics.cfg.reference import ABSENT_MODES, DEFAULT_CFG_DICT
+from ultralytics.cfg.reference import ABSENT_MODES, DEFAULT_CFG_DICT, TASKS
 from ultralytics.cli import MODES, SPECIALS
 
 HERE = Path(__file__).parent
@@ -48,10 +48,24 @@ CLASSES = {
 }
 HEAD = """# What scripts and YAMLs of ultralytics 8.2.103 find here
 
-Every name, key, event, command and method of the reference that a detector's user meets. *works*: it is there, takes
-the same parameters and does the same; *differs*: it is there, and the sentence says what is other; *not offered*: the
-sentence says what to use, most of them where the name is used too. Written by `pytest tests/compatibility --rewrite`
-from the code; a test fails while the two differ.
+The names, keys, events, commands and methods of the reference that a user of its five tasks meets. *works*: it is
+there, takes the same parameters and does the same; *differs*: it is there, and the sentence says what differs; *not
+offered*: the sentence says what to use, and mostly the error says it too. Written by
+`pytest tests/compatibility --rewrite` from the code; a test fails while the two differ.
+
+In short:
+
+| topic | |
+|---|---|
+| tasks | detect, segment, pose, obb, classify; no RT-DETR, YOLO-World, SAM or NAS |
+| command line | its modes with its `key=value` words; files are given by path, none is fetched |
+| keys | those of `default.yaml`; the few without effect are accepted only at their default |
+| model YAMLs | YOLOv3 to YOLOv10, as they are |
+| weights | its `.pt` files are read, no code in them runs; `export-weights` writes its format, if its modules suffice |
+| `YOLO`, `Results`, callbacks | as there; a Results' drawings and files may differ in looks |
+| trainers, validators, predictors | to be subclassed as there; what differs stands below |
+| loggers | by `log=` of a run, not by a settings file |
+| not here | hub, Explorer, solutions, Streamlit, automatic downloads and installs |
 """
 
 
@@ -170,14 +184,14 @@ def key_rows() -> Iterator[Row]:
             same = DEFAULT_CFG_DICT[key] == default or default == "None"
             yield noted(f"keys:{key}", WORKS if same else DIFFERS, "" if same else f"default {DEFAULT_CFG_DICT[key]}")
         else:
-            yield Row(key, DIFFERS, f"taken at `{default}`; another value is refused: {UNSUPPORTED[key].why}")
+            yield Row(key, DIFFERS, f"accepted only as `{default}`: {UNSUPPORTED[key].why}")
 
 
 def command_rows() -> Iterator[Row]:
     """Modes, tasks and special words of its command line."""
     for word in (*REFERENCE["modes"], *REFERENCE["tasks"], *REFERENCE["words"]):
         refused = ABSENT_MODES.get(word)
-        there = word in MODES or word in SPECIALS or word in ("detect", "help", "version")
+        there = word in MODES or word in SPECIALS or word in TASKS or word in ("help", "version")
         yield Row(word, ABSENT, refused) if refused else noted(f"cli:{word}", WORKS if there else ABSENT)
 
 

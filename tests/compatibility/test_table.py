@@ -1,4 +1,4 @@
-"""Every name of the reference that a detector's user meets works here, or a sentence says why not."""
+"""Every name of the reference that a user meets works here, or a sentence says why not."""
 
 import pytest
 

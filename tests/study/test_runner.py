@@ -11,15 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from ultralytics.cli import main
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.study import pool, runner
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.plan import read_study
 from ultralytics.study.pool import LOCK
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, read_record, read_seen, write_record
-from ultralytics.study.runner import Runner, collect, complaint, run_study
+from ultralytics.study.runner import Runner, check_data, collect, complaint, run_study, unfinished_arms
 from ultralytics.utils import events
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, DatasetError
 
 CLONE = Path(__file__).resolve().parents[2]
 
@@ -163,6 +164,45 @@ def test_a_run_of_another_study_is_refused_and_the_key_named(study, tmp_path, ex
     with pytest.raises(ConfigError, match=f"plain-0: the run there has {key}"):
         Runner(study(extra), tmp_path, start=starts).run()
     assert starts.began == []
+
+
+@pytest.mark.parametrize(
+    ("arm", "split", "says"),
+    [
+        ("data: gone.yaml", "test", "gone.yaml: the data of the arm 'fla': the val images are missing"),
+        ("data: untested.yaml", "test", "untested.yaml: the data of the arm 'fla': the test images are missing"),
+        ("data: untested.yaml", "val", "all data are there"),
+    ],
+)
+def test_the_data_of_every_arm_is_looked_for_before_the_first_run(
+    tmp_path, toy, tiny, capsys, monkeypatch, arm, split, says
+):
+    (toy.parent / "gone.yaml").write_text("train: images/train\nval: images/gone\nnames: [a, b, c]\n", encoding="utf-8")
+    (toy.parent / "untested.yaml").write_text(toy.read_text(encoding="utf-8") + "test: images/test\n", encoding="utf-8")
+    (toy.parent / "s.yaml").write_text(
+        f"base: {{data: toy.yaml, imgsz: 64}}\ntest: {{split: {split}}}\n"
+        f"arms: {{plain: {{model: {tiny}}}, fla: {{model: {tiny}, {arm}}}}}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(runner, "slots_of", lambda *_: (_ for _ in ()).throw(ConfigError("all data are there")))
+    assert main(["study", f"cfg={toy.parent / 's.yaml'}", f"out={tmp_path / 'out'}"]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_data_of_arms_that_have_finished_may_be_gone(study, tmp_path):
+    made = study()
+    assert unfinished_arms(made, tmp_path) == ["plain", "fla"]
+    Runner(made, tmp_path, start=Starts(fla_1="no")).run()
+    assert unfinished_arms(made, tmp_path) == ["fla"]
+    for file in (tmp_path / "toy" / "images" / "val").iterdir():
+        file.unlink()
+    (tmp_path / "toy" / "images" / "val").rmdir()
+    check_data(made, [])
+    with pytest.raises(DatasetError, match="the data of the arm 'fla': the val images are missing"):
+        check_data(made, ["fla"])
 
 
 def test_what_no_figure_depends_on_may_change(study, tmp_path):

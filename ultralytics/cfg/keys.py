@@ -64,7 +64,11 @@ class Config:  # size: every key of a run, each declared once
 
     task: str = knob(TASK_NAMES[0], "what is trained or done", choices=TASK_NAMES)
     mode: str = knob("train", "train, val, predict, track, explain or export", choices=ALL)
-    model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
+    model: str | None = knob(
+        None,
+        "model YAML (a scale letter may be in its name) or weights (.pt); val, predict and track also take an exported "
+        "file, or several models as [a.pt,b.onnx]",
+    )
     model_scale: str | None = knob(
         None, "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x")
     )
@@ -115,7 +119,7 @@ class Config:  # size: every key of a run, each declared once
     )
     workers: int = knob(8, "processes that load images, at most one per core (0: none)", TV, low=0)
     threads: int | None = knob(
-        None, "of a CPU that compute; auto: one per core, fewer where they are clearly faster", low=1, none="auto"
+        None, "CPU threads for computing; auto: one per core, fewer where they are clearly faster", low=1, none="auto"
     )
     project: str | None = knob(None, "folder of runs", none="runs/TASK")
     name: str | None = knob(None, "name of the run, numbered when it exists", none="the mode")
@@ -166,7 +170,7 @@ class Config:  # size: every key of a run, each declared once
     log_images: bool = knob(False, "give the loggers the run's plots too, at its end", T)
     log_weights: bool = knob(False, "give the loggers best.pt too, at its end (wandb and mlflow)", T)
     verbose: bool = knob(True, "print rows, classes and images one by one")
-    seed: int = knob(0, "of everything random", T, low=0, high=2**63 - 1)
+    seed: int = knob(0, "random seed", T, low=0, high=2**63 - 1)
     deterministic: bool = knob(
         True, "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
     )
@@ -176,7 +180,7 @@ class Config:  # size: every key of a run, each declared once
     cos_lr: bool = knob(False, "cosine instead of linear learning-rate decay", T)
     close_mosaic: int = knob(10, "last epochs without mosaic, mixup and copy_paste (0: none)", T, low=0)
     resume: bool | str = knob(
-        False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
+        False, "continue a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
     )
     amp: bool = knob(True, "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
     compile: bool | str = knob(
@@ -213,12 +217,12 @@ class Config:  # size: every key of a run, each declared once
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
     conf: Fraction | None = knob(
         None,
-        "lowest score kept",
+        "confidence threshold",
         ALL,
         none=f"{VAL_CONF:g}; in track {TRACK_CONF:g}, in predict, explain and export {PREDICT_CONF:g}",
     )
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
-    max_det: int = knob(300, "most boxes per image", ALL, low=1)
+    max_det: int = knob(300, "maximum detections per image", ALL, low=1)
     half: bool = knob(False, "fp16 weights (val and predict: on a GPU)", (*VP, *E))
     coco: bool = knob(
         True, "COCO's figures in metrics.json, of rotated boxes DOTA's (in train: of the best weights)", TV
@@ -242,7 +246,7 @@ class Config:  # size: every key of a run, each declared once
     tile_background: Fraction = knob(1.0, "part of the tiles without objects to train on, chosen by the seed", T)
     merge: str | None = knob(
         None,
-        "how boxes of several networks, tiles or passes are joined: nms drops, nmm takes in what lies within, "
+        "how boxes of several networks, tiles or passes are joined: nms drops, nmm merges contained boxes, "
         "wbf averages, cut (of tiles) is nms that makes cut objects whole; auto: tiles cut, networks wbf, passes nms",
         TVP,
         choices=MERGES,
@@ -270,7 +274,7 @@ class Config:  # size: every key of a run, each declared once
     )
     kind: str = knob(
         "cam",
-        "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
+        "cam: what the boxes' scores are based on; attention: with which tokens a pixel's is mixed; "
         "erf: which pixels reach a map's centre",
         X,
         choices=("cam", "attention", "erf"),
@@ -303,7 +307,7 @@ class Config:  # size: every key of a run, each declared once
     vid_stride: int = knob(1, "take every so many frames of a video or stream", P, low=1)
     stream_buffer: bool = knob(False, "of live streams take every frame, not the newest", P)
     reconnect: float | None = knob(
-        60.0, "seconds to try a live stream again that has broken off (0: not at all)", P, low=0, none="no limit"
+        60.0, "seconds to keep reconnecting to a broken live stream (0: not at all)", P, low=0, none="no limit"
     )
     show: bool = knob(False, "show the drawn images in a window, where there is a display", P)
     visualize: bool = knob(False, "write the maps of every row for each image", P)
@@ -332,14 +336,12 @@ class Config:  # size: every key of a run, each declared once
 
     format: str = exported("torchscript", "what to write: torchscript, onnx, openvino and others; docs/export.md")
     dynamic: bool = exported(False, "leave the number of images and their size free")
-    int8: bool = exported(False, "whole-number weights and maps; the images of data= say their ranges")
+    int8: bool = exported(False, "8-bit weights and activations, calibrated on data=")
     nms: bool = exported(False, "put non-maximum suppression, by conf, iou and max_det, into the file")
     simplify: bool = exported(True, "fold constants of ONNX graphs")
     opset: int | None = exported(None, "version of ONNX's operators; auto: 18", low=18, high=30, none="auto")
     demo: str | None = exported(None, "folder for a page that runs the ONNX file in a browser")
-    workspace: float | None = exported(
-        4.0, "GiB that TensorRT may use while it builds; all: no limit", low=0, none="all"
-    )
+    workspace: float | None = exported(4.0, "TensorRT build memory, GiB; all: no limit", low=0, none="all")
 
     lr0: Fraction = recipe(0.01, "initial learning rate")
     lrf: Fraction = recipe(0.01, "final learning rate as a fraction of lr0")
@@ -353,7 +355,7 @@ class Config:  # size: every key of a run, each declared once
     dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
     pose: float = recipe(12.0, "gain of the loss of keypoints' places", low=0)
     kobj: float = recipe(1.0, "gain of the loss of keypoints' visibility", low=0)
-    dropout: Fraction = recipe(0.0, "classify: chance that a feature is left out before the last layer")
+    dropout: Fraction = recipe(0.0, "classify: dropout before the last layer")
     nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
     lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
     lr_new: float | None = recipe(
@@ -393,7 +395,7 @@ class Config:  # size: every key of a run, each declared once
     copy_paste: Fraction = varied(0.0, "of objects with polygons: part of their mirrored copies that is pasted in")
     auto_augment: str | None = varied(
         "randaugment",
-        "classify: how images are bent and coloured; none: jitter by hsv_h, hsv_s and hsv_v",
+        "classify: augmentation policy; none: jitter by hsv_h, hsv_s and hsv_v",
         choices=AUTO_AUGMENTS,
         none="none",
     )

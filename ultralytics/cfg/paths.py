@@ -91,7 +91,7 @@ def bundled(folders: Sequence[Path]) -> list[str]:
 
 
 SHOWN = 3
-MODEL_HINT = "model=yolov8n-fla.yaml, another model YAML, or a .pt file"  # found from any folder: it is bundled
+MODEL_HINT = "model=yolov8n-fla-sppf.yaml, another model YAML, or a .pt file"  # found from any folder: it is bundled
 _DATA_KEYS = re.compile(rb"^(train|val|test|names)[ \t]*:", re.MULTILINE)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ultralytics import REFERENCE_VERSION, __version__
-from ultralytics.cfg.keys import MODE_DEFAULTS
+from ultralytics.cfg.keys import KNOBS, MODE_DEFAULTS
 from ultralytics.cfg.knob import Knob
 from ultralytics.cli.command import COMMANDS, PROGRAM, Command
 
@@ -22,7 +22,7 @@ def overview(specials: Mapping[str, str]) -> str:
             "",
             *(f"  {name:14} {meaning}" for name, meaning in meanings.items()),
             "",
-            f"`{PROGRAM} MODE --help` lists a mode's keys. With each: --quiet prints errors and the answer alone,",
+            f"`{PROGRAM} MODE --help` lists a mode's keys. With each: --quiet prints only errors and the result,",
             "--json events for programs, a JSON object a line (docs/events.md). Examples:",
             "",
             *(f"  {PROGRAM} {c.example}" for c in commands),
@@ -45,7 +45,11 @@ def help_of(command: type[Command]) -> str:
 
 def options_table(command: type[Command]) -> str:
     """Return the options as a table of Markdown."""
-    rows = [f"| `{knob.key}` | {knob.help} | {_shown_default(knob)} |" for knob in _needed_first(command.own())]
+    of_mode = MODE_DEFAULTS.get(command.mode, {})
+    rows = [
+        f"| `{knob.key}` | {knob.help} | {of_mode.get(knob.key) or _shown_default(knob)} |"
+        for knob in _needed_first(command.own())
+    ]
     return "\n".join(["| key | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -72,6 +76,7 @@ def _shown_default(knob: Knob) -> str:
 def _key_lines(command: type[Command]) -> list[str]:
     """Return the keys of a run, with the defaults of its mode."""
     lines = [f"  {'cfg':16} {'':10} a YAML of keys, a recipe; key=value wins over it"]
+    lines.append(f"  {'task':16} {'':10} the model's own, which it must match ({', '.join(KNOBS['task'].choices)})")
     of_mode = {**MODE_DEFAULTS.get(command.mode, {}), "name": command.mode}
     group = "run"
     for key, knob in command.knobs().items():

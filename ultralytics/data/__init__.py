@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ultralytics.data.build import build_dataloader, build_yolo_dataset
 
 __all__ = ["build_dataloader", "build_yolo_dataset"]
-_BOXES = "this project detects boxes: YOLODataset"
+_SEMANTIC = "masks are of objects, as label rows say: YOLODataset"
 __getattr__ = later(  # torch takes seconds to import, and parts of this room do without it
     __name__,
     {

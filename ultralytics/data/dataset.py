@@ -26,7 +26,7 @@ from ultralytics.utils.images import imread
 from ultralytics.utils.lazy import later
 from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, SampleKey, UInt8Array
 
-_BOXES = "this project detects boxes: YOLODataset"
+_SEMANTIC = "masks are of objects, as label rows say: YOLODataset"
 __getattr__ = later(
     __name__,
     {
@@ -34,7 +34,7 @@ __getattr__ = later(
         "ClassificationDataset": "ultralytics.data.class_dataset:ClassificationDataset",
     },
     {
-        "SemanticDataset": _BOXES,
+        "SemanticDataset": _SEMANTIC,
         **dict.fromkeys(
             ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
         ),

@@ -27,13 +27,13 @@ VID_FORMATS = {suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES}
 FORMATS_HELP_MSG = f"kinds of images: {', '.join(sorted(IMG_FORMATS))}; of videos: {', '.join(sorted(VID_FORMATS))}"
 HELP_URL = "docs/datasets.md says how a dataset looks"
 PIN_MEMORY = True
-_POLYGONS = "polygons become boxes here: `prepare` and training read them"
+_POLYGONS = "YOLODataset draws the masks of polygons"
 __getattr__ = later(
     __name__,
     {},
     {
         "HUBDatasetStats": "`check-data` counts what a dataset holds",
-        "check_cls_dataset": "this project detects boxes: check_det_dataset",
+        "check_cls_dataset": "cfg.class_folders.load_class_dataset reads class folders",
         "load_dataset_cache_file": "what a scan remembers is read by the scan alone",
         "save_dataset_cache_file": "what a scan remembers is written by the scan alone",
         **dict.fromkeys(("polygon2mask", "polygons2masks", "polygons2masks_overlap"), _POLYGONS),

@@ -108,7 +108,7 @@ Rule = Callable[[Row], Built]
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
 _OFFERED: list[ModuleType] = []
-_TEXT = "it needs text, and this project detects classes of a dataset"
+_TEXT = "it needs text, and the classes here are those of a dataset"
 _DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
 # Modules of the reference that a model YAML or an import may name, and why they are not here.
 NOT_OFFERED = {

@@ -73,7 +73,7 @@ __getattr__ = later(
         "make_divisible": "ultralytics.utils.ops:make_divisible",
     },
     {
-        **dict.fromkeys(_OTHER_TASKS.split(), "this project detects boxes: DetectionModel"),
+        **dict.fromkeys(_OTHER_TASKS.split(), "its kind of network is not offered: DetectionModel"),
         **dict.fromkeys(("SafeClass", "SafeUnpickler", "temporary_modules"), "no pickle is run: torch_safe_load"),
     },
 )

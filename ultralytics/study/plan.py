@@ -304,7 +304,7 @@ class _Reader:
                 keys = study.run(arm, study.seeds[0]).keys
             except UserError as e:
                 raise type(e)(e.what, e.where or self.where("arms", arm), e.hint) from None
-            for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine.yaml")):
+            for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine/data.yaml")):
                 if not keys.get(key):
                     message = f"the arm {arm!r} has no {key}, and base has none"
                     raise self.error(message, "arms", arm, hint=f"such as {hint}")

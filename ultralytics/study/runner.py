@@ -18,8 +18,9 @@ import torch
 from ultralytics.cfg.paths import program
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.models.yolo.task import task_named
+from ultralytics.models.yolo.weights import guess_model_task
 from ultralytics.study.fairness import differences
-from ultralytics.study.job import JOB_FILE, Job
+from ultralytics.study.job import JOB_FILE, TEST_KEYS, Job
 from ultralytics.study.latency import measure
 from ultralytics.study.plan import Run, Study, read_study
 from ultralytics.study.pool import (
@@ -66,6 +67,7 @@ def run_study(
     setup_console()
     study = read_study(cfg)
     folder = study_folder(study, out)
+    check_data(study, unfinished_arms(study, folder))
     slots = slots_of(devices, jobs)
     study = _with_threads(study, folder, slots)
     words = [f"cfg={study.file.absolute()}", f"out={folder}"]
@@ -88,6 +90,37 @@ def run_study(
 def study_folder(study: Study, out: str | Path | None) -> Path:
     """Return the folder of a study's results."""
     return (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
+
+
+def unfinished_arms(study: Study, folder: Path) -> list[str]:
+    """Return the arms of which a run has not finished in a study's folder."""
+
+    def finished(arm: str, seed: int) -> bool:
+        record = read_record(folder / f"{arm}-{seed}")
+        return record is not None and record.state == FINISHED
+
+    return [arm for arm in study.arms if not all(finished(arm, seed) for seed in study.seeds)]
+
+
+def check_data(study: Study, arms: Collection[str]) -> None:
+    """Read the dataset of each of these arms and find the images of train, of val and of its test.
+
+    Raises:
+        UserError: a dataset cannot be used; the arm is named.
+    """
+    for arm in arms:
+        run = study.run(arm, study.seeds[0])
+        tested = run.test.get("data", run.keys["data"])
+        needs = {run.keys["data"]: ["train", "val"]}
+        needs.setdefault(tested, []).append(run.test.get("split", TEST_KEYS["split"]))
+        try:
+            load_data = task_named(guess_model_task(run.keys["model"])).load_data
+            for data, splits in needs.items():
+                spec = load_data(data, needs=[s for s in ("train", "val") if s in splits])
+                for split in dict.fromkeys(s if s in spec.splits else "val" for s in splits):
+                    spec.split(split)
+        except UserError as e:
+            raise type(e)(f"the data of the arm {arm!r}: {e.what}", e.where, e.hint) from None
 
 
 def _note(folder: Path) -> None:

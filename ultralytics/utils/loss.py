@@ -391,7 +391,7 @@ class FocalLoss(nn.Module):
 
 
 _TASKS = "KeypointLoss RotatedBboxLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"
-_BOXES = "this project detects boxes: v8DetectionLoss"
+_TWO_BRANCHES = "v10Detect trains both branches by v8DetectionLoss"
 __getattr__ = later(
     __name__,
     {
@@ -399,5 +399,5 @@ __getattr__ = later(
         "OKS_SIGMA": "ultralytics.utils.matching:OKS_SIGMA",
         "v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss",
     },
-    dict.fromkeys(("E2EDetectLoss",), _BOXES),
+    dict.fromkeys(("E2EDetectLoss",), _TWO_BRANCHES),
 )

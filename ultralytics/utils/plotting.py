@@ -23,7 +23,7 @@ __getattr__ = later(
     __name__,
     {"pil_version": "PIL:__version__"},
     {
-        "output_to_rotated_target": "rotated boxes are not offered: output_to_target takes upright ones",
+        "output_to_rotated_target": "a validation plots rotated boxes itself; output_to_target takes upright ones",
         "plot_tune_results": "`tune report FOLDER` draws a tune's figures",
         "plt_color_scatter": "matplotlib's scatter(x, y, c=density) draws it",
     },

@@ -133,7 +133,7 @@ class Subset(Command, name="subset"):
 
 
 class Show(Command, name="show"):
-    """Draw images of a split with what is labelled, before and after augmentation."""
+    """Draw images of a split with their labels, before and after augmentation."""
 
     example = "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10"
     more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation" or k in TILE_KEYS}

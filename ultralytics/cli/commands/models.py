@@ -34,7 +34,7 @@ _SIZE = "pixels of 32 or more, or [height,width]"
 class Info(Command, name="info"):
     """Print a model's rows: channels, shapes, parameters and operations."""
 
-    example = "info model=cfg/models/yolov8n-fla.yaml imgsz=640"
+    example = "info model=yolov8n-fla-sppf.yaml imgsz=640"
     model: str = knob("", "model YAML or weights file", needed=lambda: ConfigError("no model given", hint=MODEL_HINT))
     scale: str | None = knob(None, "scale letter of the model YAML: n, s, m, l, x")
     imgsz: Any = knob(
@@ -81,10 +81,10 @@ class Benchmark(Command, name="benchmark"):  # size: an option for each conditio
     dynamic: bool = knob(False, "write files that take any number and size of images")
     rect: bool = knob(False, "pad images by their own shape, as predict does where it can; needs dynamic=True")
     device: Any = knob(None, "cpu, mps or a GPU's number", none="the first GPU, else the CPU")
-    threads: int | None = knob(None, "of a CPU that compute", low=1, none="torch's number")
-    conf: Fraction = knob(PREDICT_CONF, "lowest score of a box")
+    threads: int | None = knob(None, "CPU threads for computing", low=1, none="torch's number")
+    conf: Fraction = knob(PREDICT_CONF, "confidence threshold")
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box")
-    max_det: int = knob(300, "most boxes per image", low=1)
+    max_det: int = knob(300, "maximum detections per image", low=1)
     images: int = knob(64, "most images of data= to run on", low=1)
     seconds: float = knob(60.0, "of measuring, after which no further round begins; three rounds at least", low=0)
     out: str | None = knob(None, "also write every figure, the machine and all versions as JSON", none="none")

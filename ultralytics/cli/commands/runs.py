@@ -62,9 +62,9 @@ def listed_sources(source: Any) -> Any:
 
 
 class Train(Run, name="train"):
-    """Train a detector, then validate its best weights."""
+    """Train a network, then validate its best weights."""
 
-    example = "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320"
+    example = "train model=yolov8n-fla-sppf.yaml data=data/shapes.yaml epochs=50 imgsz=320"
     mode = "train"
 
 
@@ -90,7 +90,7 @@ class Track(Run, name="track"):
 
 
 class Explain(Run, name="explain"):
-    """Draw what a detector's output rests on: activation maps, attention, receptive fields."""
+    """Draw what a detector's output is based on: activation maps, attention, receptive fields."""
 
     example = "explain model=runs/detect/train/weights/best.pt source=images/ kind=cam"
     mode = "explain"
@@ -106,5 +106,5 @@ class Export(Run, name="export"):
 class Check(Run, name="check"):
     """Try a model at every shape a training run would meet, without training."""
 
-    example = "check model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml imgsz=320"
+    example = "check model=yolov8n-fla-sppf.yaml data=data/shapes.yaml imgsz=320"
     mode = "train"

@@ -20,7 +20,7 @@ from ultralytics.utils.files import user_path
 class Tune(Run, name="tune"):
     """Search the best settings of a training by trials; resume the search if it was stopped."""
 
-    example = "tune model=yolov8n-fla.yaml data=data/shapes.yaml optimizer=AdamW epochs=20 trials=30 space=small.yaml"
+    example = "tune model=yolov8n-fla-sppf.yaml data=shapes.yaml optimizer=AdamW epochs=20 trials=30 space=small.yaml"
     mode = "train"
     trials: int = knob(TRIALS, "trials in all, each an ordinary run", low=1, group="tune")
     space: Any = knob(

@@ -234,7 +234,7 @@ class Search:
             if self.base.get(key) is False:
                 raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
         if not self.base.get("data"):
-            raise ConfigError("data is missing", hint="such as data=data/mine.yaml")
+            raise ConfigError("data is missing", hint="such as data=data/mine/data.yaml")
         _check_data(self.base, models, self.options.metric)
         if self.options.prune and several_devices(self.base.get("device")):
             raise ConfigError(

@@ -5,7 +5,7 @@ mosaic: [0, 1]                            # a range
 imgsz: {low: 320, high: 640, step: 64}    # a range in steps
 nbs: {choices: [16, 64]}                  # some numbers
 optimizer: [SGD, AdamW]                   # some words
-model: [yolov8n.yaml, yolov8n-fla.yaml]   # some files
+model: [yolov8n.yaml, yolov8n-fla-sppf.yaml]   # some files
 """
 
 from __future__ import annotations
