@@ -63,7 +63,7 @@ def command(*words, cwd):
         (["train", "epochs"], "epochs=VALUE"),
         (["train", "data=x.yaml", "model=yolov8n.yaml", "epochs=-1"], "epochs=-1 is out of range"),
         (["train", "model=yolov8n.yaml"], "no dataset given"),
-        (["train", "--nosuch"], "no key=value"),
+        (["train", "--nosuch"], "not a key=value"),
         (["val", "data=shapes.yaml"], "no model given"),
         (["val", "model=gone.pt", "data=shapes.yaml"], "no such weights file"),
         (["val", "model=yolov8q.yaml", "data=shapes.yaml"], "scale 'q' is not among its scales: n, s, m, l, x"),

@@ -512,7 +512,7 @@ def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
     message = [
         r.getMessage() for r in caplog.records if "MemoryError" in r.getMessage() and "not drawn" in r.getMessage()
     ]
-    names = {t.split(": ")[2].rsplit("/", 1)[1] for t in message}
+    names = {t.split(": ")[1].rsplit("/", 1)[1] for t in message}
     curves = {f"{n}_curve.png" for n in ("PR", "F1", "P", "R")}
     others = {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg", "confusion_matrix.png", "results.png"}
     assert names >= others | curves
