@@ -285,7 +285,11 @@ def test_a_concat_of_one_map_passes_it_on():
 
 @pytest.mark.parametrize(
     ("activation", "message"),
-    [("nn.Conv2d()", "not an activation"), ("nn.MultiheadAttention()", "not an activation"), ("relu", "not of the form")],
+    [
+        ("nn.Conv2d()", "not an activation"),
+        ("nn.MultiheadAttention()", "not an activation"),
+        ("relu", "not of the form"),
+    ],
 )
 def test_an_activation_that_is_none_is_told(activation, message):
     with pytest.raises(ModelError, match=message):

@@ -100,7 +100,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (TVP, ("overlap", "whole"), lambda c: c.tiles is None, "there are no tiles="),
     (T, ("tile_visible", "tile_background", "merge", "merge_iou"), lambda c: c.tiles is None, "there are no tiles="),
     (VP, ("merge", "merge_iou"), _looks_once, "there is one network, and neither tiles= nor augment=True"),
-    (P, _DRAWN, _draws_nothing, "save=False, so nothing is drawn"),
+    (P, _DRAWN, _draws_nothing, "save=False, show=False and save_frames=False, so nothing is drawn"),
     (RUNS, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip
 

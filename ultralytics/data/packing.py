@@ -24,6 +24,8 @@ def pack(plans: Sequence[Plan], room: Callable[[int], Tensor] | None = None) -> 
     Returns:
         Pixels, uint8 (P, 3) BGR, the first of them grey; and numbers, float64 (B, …).
     """
+    assert len({(s.places is None, p.gains is None) for p in plans for s in p.scenes}) == 1  # settled by the run's keys
+    assert all(s.pasted is None for p in plans for s in p.scenes)
     numbers = np.zeros((len(plans), NUMBERS))
     numbers[:, SAMPLE + 8 :: SCENE] = 1  # the matrix of a scene that a sample lacks must not divide by 0
     images: list[UInt8Array] = [np.full((1, 1, 3), FILL, np.uint8)]

@@ -18,8 +18,8 @@ from torch import Tensor
 from ultralytics.utils.types import Float64Array
 
 SCENES, TILES = 2, 4  # of a sample, of a scene, at most
-AT_ONCE = 2**21  # pixels that are drawn at a time, which bounds the memory: some 200 bytes for each
-# The numbers of a sample, in this order; those of its scenes follow.
+AT_ONCE = 2**21  # pixels that are drawn at a time, some 200 bytes for each, besides four for each pixel of the images
+# The numbers of a sample, in this order; those of its scenes follow. WARPED and JITTERED are the same for a whole batch.
 HEIGHT, WIDTH, WARPED, SHOWN, WEIGHT, UPSIDE_DOWN, MIRRORED, JITTERED, BGR, GAINS = range(10)
 SAMPLE = GAINS + 3
 TILE = 7  # first pixel, width and height of the image; x1, y1, x2, y2 of its place
@@ -132,7 +132,8 @@ def _warped_taps(scene: Tensor, y: Tensor, x: Tensor) -> Taps:
             inside = (cx >= x1) & (cx < x2) & (cy >= y1) & (cy < y2)
             at = torch.where(inside, (first + (cy - y1) * w + (cx - x1)).int(), at)
         four.append(at)
-    return tuple(four), (across - left).float(), (down - top).float()
+    # Where a perspective has no depth, neither has a fraction: all four are grey there.
+    return tuple(four), (across - left).nan_to_num().float(), (down - top).nan_to_num().float()
 
 
 def jitter(rgb: Tensor, gains: Tensor) -> Tensor:

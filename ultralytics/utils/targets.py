@@ -1,4 +1,4 @@
-"""The file that a command is to write: may it be?"""
+"""Checks of an output path, before the work starts."""
 
 from __future__ import annotations
 

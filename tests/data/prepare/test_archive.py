@@ -178,7 +178,9 @@ def test_writing_through_a_link(tmp_path, folder):
     for name in ("l", "l/x"):
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
             for members in ([add("l", kind=kind, to=folder), add(name)], [add(name), add("l", kind=kind, to=folder)]):
-                refuses(tmp_path, tar(tmp_path / "x.tar", *HONEST, *members), "link out|there twice|not a folder|none of")
+                refuses(
+                    tmp_path, tar(tmp_path / "x.tar", *HONEST, *members), "link out|there twice|not a folder|none of"
+                )
         link = put("l", folder.encode(), stat.S_IFLNK | 0o777)
         with pytest.warns(UserWarning, match="Duplicate name") if name == "l" else nullcontext():
             file = zipped(tmp_path / "x.zip", put("d/a"), link, put(name))
