@@ -19,7 +19,7 @@ from ultralytics.utils.types import Float64Array
 
 SCENES, TILES = 2, 4  # of a sample, of a scene, at most
 AT_ONCE = 2**21  # pixels that are drawn at a time, some 200 bytes for each, besides four for each pixel of the images
-# The numbers of a sample, in this order; those of its scenes follow. WARPED and JITTERED are the same for a whole batch.
+# The numbers of a sample, in this order; those of its scenes follow. WARPED and JITTERED hold for a whole batch.
 HEIGHT, WIDTH, WARPED, SHOWN, WEIGHT, UPSIDE_DOWN, MIRRORED, JITTERED, BGR, GAINS = range(10)
 SAMPLE = GAINS + 3
 TILE = 7  # first pixel, width and height of the image; x1, y1, x2, y2 of its place
