@@ -183,7 +183,7 @@ def test_a_sample_is_a_function_of_its_seed(settings):
     pictures = [picture(int(40 + 10 * i), 96, i) for i in range(5)]
 
     def draw(seed):
-        return augmentation(0, (1, 2, 3, 4), lambda i: pictures[i], rng(seed))
+        return augmentation.sample(augmentation.plan(0, (1, 2, 3, 4), lambda i: pictures[i], rng(seed)))
 
     first, other, again = draw(1), draw(2), draw(1)
     assert first["img"].shape == (3, 96, 96)
@@ -196,19 +196,21 @@ def test_a_sample_is_a_function_of_its_seed(settings):
 
 def test_partners_are_drawn_evenly_when_there_are_none():
     augmentation = Augmentation(get_cfg(), 64)
-    out = augmentation(0, (), lambda i: picture(64, 64, i), rng())
+    out = augmentation.sample(augmentation.plan(0, (), lambda i: picture(64, 64, i), rng()))
     assert out["img"].shape == (3, 64, 64)
 
 
 def test_an_image_without_boxes_is_a_sample():
     empty = Labelled(smooth_image(64, 64), Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32)))
     for settings in SETTINGS:
-        out = Augmentation(get_cfg(None, settings), 64)(0, (), lambda _: empty, rng())
+        augmentation = Augmentation(get_cfg(None, settings), 64)
+        out = augmentation.sample(augmentation.plan(0, (), lambda _: empty, rng()))
         assert out["bboxes"].shape == (0, 4)
         assert out["cls"].shape == (0,)
 
 
 def test_rectangular_samples_keep_their_frame():
-    out = Augmentation(get_cfg(), 96)(0, (0,), lambda _: picture(), rng(), frame=(64, 96))
+    augmentation = Augmentation(get_cfg(), 96)
+    out = augmentation.sample(augmentation.plan(0, (0,), lambda _: picture(), rng(), frame=(64, 96)))
     assert out["img"].shape == (3, 64, 96)
     assert math.isfinite(float(out["bboxes"].sum()))

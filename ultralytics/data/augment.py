@@ -249,18 +249,8 @@ class Augmentation:
         seen = min(frame / gain**2, canvas) if gain else canvas
         return math.ceil(seen) * (2 if self.mixup_p else 1)
 
-    def __call__(
-        self,
-        index: int,
-        partners: Sequence[int],
-        load: Callable[[int], Labelled],
-        rng: Generator,
-        mix: bool = True,
-        frame: tuple[int, int] | None = None,
-    ) -> dict[str, Any]:
-        """Plan a sample and draw it; the arguments are those of `plan`. Of a `planned` one the `plan` stands in place
-        of `img`."""
-        plan = self.plan(index, partners, load, rng, mix, frame)
+    def sample(self, plan: Plan) -> dict[str, Any]:
+        """Make a plan's tensors: `img` and those of its objects; of a `planned` sample `plan` instead of `img`."""
         if self.planned:
             return {"plan": plan, **self.targets(plan.instances, *plan.frame)[0]}
         return to_sample(self.artist(plan), plan.instances, self.targets)[0]

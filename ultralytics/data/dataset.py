@@ -210,9 +210,8 @@ class YOLODataset:
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))
             rectangle = frame if self.rect else None
-            tensors = self.augmentation(
-                index, key.partners, self.labelled, rng, mix=bool(key.partners), frame=rectangle
-            )
+            plan = self.augmentation.plan(index, key.partners, self.labelled, rng, bool(key.partners), rectangle)
+            tensors = self.augmentation.sample(plan)
         else:
             source = self.labelled(index)
             loaded = source.image.shape

@@ -178,4 +178,4 @@ def jittered_rgb(image: UInt8Array, gains: Float64Array | None, scratch: Scratch
         steps = np.arange(256)[:, None] * gains
         table = np.stack([np.round(steps[:, 0]) % 180, *np.round(steps[:, 1:]).clip(0, 255).T], 1).astype(np.uint8)
         cv2.LUT(hsv, table[:, None], dst=hsv)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # RGB at no cost: the network's order
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # uint8 stays uint8

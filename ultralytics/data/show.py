@@ -24,8 +24,8 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import target_file
 from ultralytics.utils.plotting import plot_images
-from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch, Sample, SampleKey
 

@@ -15,7 +15,7 @@ from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import write_text
 from ultralytics.utils.log import LOGGER, output, setup_console
-from ultralytics.utils.targets import target_file
+from ultralytics.utils.output_path import target_file
 
 PLUGINS = "Python files that register your own modules, as [a.py,b.py]"
 OVERWRITE = "replace an existing file"

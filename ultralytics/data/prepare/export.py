@@ -33,7 +33,7 @@ from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.targets import target_file
+from ultralytics.utils.output_path import target_file
 from ultralytics.utils.text import counted, is_text, one_line
 
 # class (None: any), box, ignored, crowd, area (pixels²; None: its box's), and what else the format has for it

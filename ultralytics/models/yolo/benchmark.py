@@ -41,8 +41,8 @@ from ultralytics.utils.errors import ConfigError, ExportError, UserError
 from ultralytics.utils.files import file_size, write_json
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.output_path import target_file
 from ultralytics.utils.processes import signal_name
-from ultralytics.utils.targets import target_file
 from ultralytics.utils.text import counted, first_line
 from ultralytics.utils.threads import cores
 

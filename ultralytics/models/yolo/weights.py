@@ -23,7 +23,7 @@ from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.targets import target_file
+from ultralytics.utils.output_path import target_file
 from ultralytics.utils.yaml import read_yaml
 
 

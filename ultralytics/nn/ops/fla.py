@@ -240,6 +240,11 @@ class _Direct(torch.autograd.Function):
         return dqkv, dposition, dscale, dweight, dbias, None, None, None
 
 
+def eager(x: Tensor) -> bool:
+    """Say whether nothing watches or compiles operations on a tensor."""
+    return not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(x) is Tensor
+
+
 def prepared(position: Tensor, scale: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Make what `focused_mix` takes, from the table of positions (1, N, C), the scale (1, 1, C) and the convolution's
     weight (d, 1, k, k)."""
@@ -259,7 +264,7 @@ def mixed(
 ) -> Tensor:
     """`focused_mix` from a layer's own parameters: position (1, N, C), scale (1, 1, C), weight (d, 1, k, k) and bias
     (d) or None. What watches or compiles operations sees that one; an eager step goes past the dispatcher."""
-    if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(qkv) is Tensor:
+    if eager(qkv):
         own = (qkv, position, scale, weight, bias)
         direct: Tensor = _Direct.apply(*own, heads, width, power)  # type: ignore[no-untyped-call]  # torch has no types
         return direct

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ultralytics.nn.ops import state_size
-from ultralytics.nn.ops.fla import position_gradient
+from ultralytics.nn.ops.fla import eager, position_gradient
 
 
 @torch.library.custom_op("ultralytics::linear_mix", mutates_args=())
@@ -103,7 +103,7 @@ def linearly_mixed(qkv: Tensor, position: Tensor, heads: int, kind: str) -> Tens
     """`linear_mix` with a table of positions (1, N, C). What watches or compiles operations sees that one; an eager
     step goes past the dispatcher."""
     qkv, position = qkv.contiguous(), position.squeeze(0).contiguous()
-    if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(qkv) is Tensor:
+    if eager(qkv):
         direct: Tensor = _Direct.apply(qkv, position, heads, kind)  # type: ignore[no-untyped-call]  # torch has no types
         return direct
     out: Tensor = linear_mix(qkv, position, heads, kind)[0]

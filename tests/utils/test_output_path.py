@@ -1,7 +1,7 @@
 import pytest
 
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.targets import target_file
+from ultralytics.utils.output_path import target_file
 
 
 def test_a_place_that_nothing_can_be_written_to_is_said_before_the_work(tmp_path):
