@@ -35,6 +35,7 @@ def test_classes_of_one_name_are_told_apart_by_their_ids():
     assert list(unique_names({2: "b", 0: "a", 1: "a"})) == [0, 1, 2]
     assert unique_names({0: "a", 1: "a", 2: "a (1)"}) == {0: "a", 1: "a (1)_", 2: "a (1)"}
     assert unique_names({0: "2"}, [1, 2]) == {0: "2", 1: "1", 2: "2 (2)"}, "classes without a name"
+    assert unique_names({5: "3"}, [3]) == {3: "3 (3)", 5: "3"}, "a class keeps the name it was given"
 
 
 def test_names_that_some_file_system_takes_for_one():

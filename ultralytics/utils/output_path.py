@@ -16,13 +16,17 @@ def target_file(out: str | Path, overwrite: bool = True, kind: str = "a file", n
         kind: what it is, for the hint; needs_folder: its folder must be there.
 
     Raises:
-        ConfigError: a folder has the name, or a file that may not be replaced, or its folder is missing.
+        ConfigError: a folder has the name, or a file that may not be replaced, or its folder is missing or
+            a file.
     """
     path = user_path(out)
     if path.is_dir():
         raise ConfigError("this is a folder", str(path), f"give the name of {kind} in it")
     if path.exists() and not overwrite:
         raise ConfigError("the file already exists", str(path), "give another out=, or overwrite=True")
+    there = next(p for p in path.absolute().parents if p.exists())
+    if not there.is_dir():
+        raise ConfigError("this is a file, not a folder", str(there), "give another folder")
     if needs_folder and not path.absolute().parent.is_dir():
         raise ConfigError("the output folder does not exist", str(path.absolute()), "make it first")
     return path

@@ -64,11 +64,11 @@ def counted(n: int, noun: str) -> str:
 
 def unique_names(names: Mapping[int, str], ids: Iterable[int] = ()) -> dict[int, str]:
     """Return class names that differ, in the order of their ids: of classes with one name the later ones are followed
-    by their id, as "cat (3)". Classes of `ids` that have no name are called by their id."""
+    by their id, as "cat (3)". Classes of `ids` that have no name are called by their id, after all that have one."""
     given = {int(i): str(int(i)) for i in ids} | dict(names)
     taken, used = set(given.values()), set[str]()
     result: dict[int, str] = {}
-    for i, name in sorted(given.items()):
+    for i, name in sorted(given.items(), key=lambda entry: (entry[0] not in names, entry[0])):
         if name in used:
             name = f"{name} ({i})"
             while name in taken:
@@ -76,7 +76,7 @@ def unique_names(names: Mapping[int, str], ids: Iterable[int] = ()) -> dict[int,
             taken.add(name)
         used.add(name)
         result[i] = name
-    return result
+    return dict(sorted(result.items()))
 
 
 def duration(seconds: float) -> str:
