@@ -26,7 +26,7 @@ def target_file(out: str | Path, overwrite: bool = True, kind: str = "a file", n
         raise ConfigError("the file already exists", str(path), "give another out=, or overwrite=True")
     there = next(p for p in path.absolute().parents if p.exists())
     if not there.is_dir():
-        raise ConfigError("this is a file, not a folder", str(there), "give another folder")
+        raise ConfigError("this is a file, not a folder", str(there), "choose another out=")
     if needs_folder and not path.absolute().parent.is_dir():
         raise ConfigError("the output folder does not exist", str(path.absolute()), "make it first")
     return path
