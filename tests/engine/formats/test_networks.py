@@ -22,7 +22,7 @@ from ultralytics.utils.ops import make_divisible
 
 MODELS = Path(__file__).parents[3] / "cfg" / "models"
 # Heads that give more: test_outputs.py.
-OTHERS = {f.stem for f in MODELS.glob("yolov8-*.yaml") if f.stem.split("-")[1] in ("seg", "pose", "obb")}
+OTHERS = {f.stem for f in MODELS.glob("yolov8-*.yaml") if f.stem.split("-")[1] in ("seg", "pose", "obb", "cls")}
 SHAPES = [(1, 640, 640), (3, 384, 640), (3, 640, 352), (1, 384, 640), (1, 1088, 1920)]
 FORMATS = ("onnx", "openvino", "torchscript")
 
