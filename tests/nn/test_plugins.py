@@ -12,6 +12,7 @@ from ultralytics.cfg.surgery import insert_rows
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.weights import load_trained
+from ultralytics.nn import registry
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import MissingFileError, ModelError
@@ -116,6 +117,31 @@ def test_a_weights_file_never_runs_what_it_names(tmp_path, tiny, toy):
     assert done.returncode == 0, done.stderr
     assert canary.exists()
     load_trained(trainer.best)
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_with_the_plugins_of_its_yaml(tmp_path, tiny, toy, monkeypatch):
+    """`resume=auto` in a process that has not loaded them; by its folder alone the user has to name them."""
+    plugin(tmp_path, "GoesOn")
+    keys = {"epochs": 2, "imgsz": 32, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "verbose": False,
+            "data": str(toy), "project": str(tmp_path / "runs"), "name": "x", "resume": "auto"}  # fmt: skip
+    keys |= {"model": str(with_plugin(tmp_path, "GoesOn", tiny)), "preflight": False}
+
+    def stop(trainer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DetectionTrainer(overrides=keys, _callbacks={"on_fit_epoch_end": [stop]}).train()
+    monkeypatch.setattr(registry, "_OFFERED", [])
+    monkeypatch.delitem(registry._MODULES, "GoesOn")
+    for name in [n for n in sys.modules if n.startswith("ultralytics_plugin_goeson")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ModelError, match=r"unknown module 'GoesOn'.*plugins=\[.*goeson\.py\]"):
+        DetectionTrainer(overrides={"resume": str(tmp_path / "runs" / "x")}).train()
+    trainer = DetectionTrainer(overrides=keys)
+    trainer.train()
+    assert trainer.args.plugins == [str(tmp_path / "goeson.py")]
+    assert len(trainer.csv.read_text(encoding="utf-8").splitlines()) == 3
 
 
 @pytest.mark.slow

@@ -102,9 +102,34 @@ def test_wrong_types_in_a_file_cost_their_part_alone(tmp_path, name):
     (folder / "args.yaml").unlink()  # which takes most of the time to read
     data = json.loads((folder / name).read_text(encoding="utf-8"))
     for key in data:
-        for wrong in (None, "x", [[]], {"a": None}):
+        for wrong in (None, "x", 5, [[]], {"a": None}):
             (folder / name).write_text(json.dumps({**data, key: wrong}), encoding="utf-8")
             Page(make_page(folder)).assert_harmless()
+
+
+@pytest.mark.parametrize("line", ["nan,1", "inf,1", "1," + "9" * 200_000])
+def test_a_damaged_row_of_results_costs_the_curves_at_most(tmp_path, line):
+    folder = write_run(tmp_path / "r", images=False)
+    with (folder / "results.csv").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    page = Page(make_page(folder))
+    page.assert_harmless()
+    assert {"summary", "classes", "commands"} <= set(sections_of(page))
+
+
+@pytest.mark.parametrize("history", [5, [{"command": 5}], [[]]])
+def test_a_damaged_history_costs_the_environment_alone(tmp_path, history):
+    folder = write_run(tmp_path / "r", images=False)
+    record = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    (folder / "environment.json").write_text(json.dumps({**record, "history": history}), encoding="utf-8")
+    assert {"summary", "settings", "commands"} <= set(sections_of(Page(make_page(folder))))
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    folder = write_run(tmp_path / "r", images=False)
+    (folder / "run.json").write_text('{"arm": "a", "seed": 0, "state": "finished", "folder": "r", "cost": [1]}')
+    page = Page(make_page(folder))
+    assert "run.json: cost is damaged" in page.text
 
 
 def test_a_run_that_goes_on_was_killed_or_stopped_says_so(tmp_path):

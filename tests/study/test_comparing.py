@@ -7,9 +7,10 @@ import pytest
 
 from ultralytics import YOLO
 from ultralytics.cli import main
-from ultralytics.study import analysis
-from ultralytics.study.comparing import _arms, _Run
-from ultralytics.study.record import read_record, read_seen, write_record
+from ultralytics.study import analysis, comparing
+from ultralytics.study.comparing import _arms, _Run, compare_runs
+from ultralytics.study.record import FINISHED, RunRecord, read_record, read_seen, write_record
+from ultralytics.utils.errors import UserError
 
 
 class Checkpoint:
@@ -42,6 +43,26 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         err = capsys.readouterr().err
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_what_hinders_the_report_is_said_before_the_first_validation(toy, tmp_path, monkeypatch):
+    def open_run(path):
+        return _Run(path, path / "best.pt", Checkpoint(seed=0, name=path.name, data=str(toy), nbs=len(path.name)))
+
+    monkeypatch.setattr(comparing, "_open_run", open_run)
+    monkeypatch.setattr(comparing, "_task", lambda _: "detect")
+    monkeypatch.setattr(comparing, "_validate", lambda *_: pytest.fail("a run was validated"))
+    (tmp_path / "out" / "old-0").mkdir(parents=True)
+    write_record(tmp_path / "out" / "old-0", RunRecord("old", 0, FINISHED, "old-0"))
+    runs = [tmp_path / "plain", tmp_path / "fla"]
+    with pytest.raises(UserError, match=r"old-0: the folder contains a run that is not compared .*another out="):
+        compare_runs(runs, out=tmp_path / "out")
+    with pytest.raises(UserError, match="there is no split 'tset'"):
+        compare_runs(runs, out=tmp_path / "new", split="tset")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"this is a file, not a folder \(choose another out=\)"):
+        compare_runs(runs, out=tmp_path / "file")
 
 
 @pytest.mark.slow

@@ -110,6 +110,7 @@ def test_seeds_are_a_number_or_a_list(study):
         ("    batch: 4", "    teacher: gone.pt", 9, ""),
         ("    batch: 4", "    pretrained: gone.pt", 9, "pretrained=gone.pt: no such weights file"),
         ("    batch: 4", "    cfg: gone.yaml", 9, "no such recipe"),
+        ("    batch: 4", "    cfg: 3", 9, "cfg=3 must be a file"),
         ("model: tiny-fla.yaml", "model: tiny-fla2.yaml", 7, "no such model YAML"),
         ("max_det: 100", "model: best.pt", 12, "best weights"),
         ("max_det: 100", "epochs: 2", 12, "is a key of train"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -276,6 +277,17 @@ def test_one_seed_in_words(tmp_path):
     assert "no p with one seed" in verdicts(a)[0]
 
 
+def test_runs_that_found_nothing_are_told(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    records = [replace(r, figures={**r.figures, "mAP50-95": 0.0}) for r in records_of(out)]
+    told = "mAP50-95 is 0 in every run"
+    assert sum(n.startswith(told) for n in analyse(records, reading(out), "plain").notes) == 1
+    records[0] = replace(records[0], figures={"mAP50-95": 0.001})
+    assert not any(n.startswith(told) for n in analyse(records, reading(out), "plain").notes)
+    failed = RunRecord("plain", 0, FAILED, "plain-0", error="x")
+    assert not any(n.startswith(told) for n in analyse([failed], lambda _: None, "plain").notes)
+
+
 def test_damaged_files_are_told(tmp_path, undrawn):
     out = write_study(tmp_path, {"plain": 0.5}, seeds=1)
     (out / "0-0" / "test" / "seen.npz").write_bytes(b"nothing")
@@ -284,6 +296,132 @@ def test_damaged_files_are_told(tmp_path, undrawn):
     (out / "study.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="not valid JSON"):
         write_report(out)
+
+
+@pytest.mark.parametrize("damage", ["cut", "turned", "empty", "other"])
+def test_damaged_arrays_are_one_line_that_says_what_to_remove(tmp_path, undrawn, damage):
+    out = write_study(tmp_path, {"plain": 0.5}, seeds=1)
+    file = out / "0-0" / "test" / "seen.npz"
+    whole = file.read_bytes()
+    turned = bytearray(whole)
+    turned[60:160] = bytes(b ^ 255 for b in whole[60:160])
+    file.write_bytes({"cut": whole[:-200], "turned": bytes(turned), "empty": b"", "other": b"PK\x03\x04"}[damage])
+    with pytest.raises(UserError, match=r"seen\.npz: the file cannot be read: .*\(remove .*0-0.run\.json: ") as caught:
+        write_report(out)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "0"), ("seed", None), ("arm", 3), ("figures", []), ("figures", {"mAP50-95": "high"}), ("facts", None),
+        ("cost", {"parameters": None}), ("blocks", {"10": 1}), ("curve", 3), ("keys", "x"), ("per_class", {"a": []}),
+    ],
+)  # fmt: skip
+def test_a_record_of_other_types_is_one_line(tmp_path, undrawn, key, value):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=1)
+    file = out / "1-0" / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), key: value}), encoding="utf-8")
+    with pytest.raises(UserError, match=rf"run\.json: {key} is damaged"):
+        write_report(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("study.json", '{"study": []}', "study is damaged"), ("study.json", '{"times": 3}', "times is damaged"),
+        ("study.json", '{"study": {"arms": ["plain"]}}', "arms is damaged"),
+        ("study.json", '{"study": {"arms": {"plain": 3}}}', "plain is damaged"),
+        ("study.yaml", "[1]", "this is not the plan of a study"), ("study.yaml", "seeds: 3", "seeds is damaged"),
+    ],
+)  # fmt: skip
+def test_a_plan_of_other_types_is_one_line(tmp_path, undrawn, capsys, name, text, message):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=1)
+    (out / name).write_text(text, encoding="utf-8")
+    assert main(["study", "report", str(out)]) == 2
+    assert f"{name}: {message} (remove it: " in capsys.readouterr().err
+
+
+def test_a_study_that_was_extended_and_stopped_is_reported_by_its_new_plan(tmp_path, undrawn):
+    """study.json is of the study as it ended first; the arm `new` may differ in `nbs`, which study.yaml declares."""
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8, "new": 0.6}, seeds=1, keys={"new": {"nbs": 16}})
+    data = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    plan = data["study"]
+    plan["arms"].pop("new")
+    arms = {"new": {"model": "new.yaml", "nbs": 16}, **plan["arms"]}
+    (out / "study.yaml").write_text(
+        yaml.safe_dump({**plan, "arms": arms, "control": "fla"}, sort_keys=False), encoding="utf-8"
+    )
+    (out / "study.json").write_text(json.dumps(data), encoding="utf-8")
+    a = write_report(out)
+    assert (out / "table.csv").exists()  # nothing differs that is not declared
+    assert [x.name for x in a.arms] == ["new", "plain", "fla"]
+    assert a.control == "fla"
+    assert json.loads((out / "study.json").read_text(encoding="utf-8"))["study"]["control"] == "fla"
+
+
+def test_arms_whose_recipe_is_gone_are_not_taken_for_alike(tmp_path, undrawn):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=1)
+    data = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    data["study"]["arms"]["fla"]["cfg"] = str(tmp_path / "gone.yaml")
+    (out / "study.json").write_text(json.dumps(data), encoding="utf-8")
+    write_report(out)
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert text.startswith("There is no table")
+    assert "gone.yaml" in text
+    (out / "study.json").write_text(json.dumps({**data, "differences": []}), encoding="utf-8")
+    write_report(out)  # it was found out while the recipe was there
+    assert (out / "table.csv").exists()
+
+
+def test_arms_with_recipes_of_their_own_have_no_common_one(tmp_path, undrawn):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=1)
+    write_report(out)
+    assert "recipe small" in (out / "table.md").read_text(encoding="utf-8")
+    data = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    data["study"]["arms"]["fla"]["cfg"] = "default.yaml"
+    (out / "study.json").write_text(json.dumps(data), encoding="utf-8")
+    write_report(out, fair=False)
+    assert "recipe" not in (out / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_tune_is_no_study(tmp_path, undrawn, capsys):
+    """Its trials have records too, and no test."""
+    (tmp_path / "t001-0").mkdir()
+    write_record(tmp_path / "t001-0", RunRecord("t001", 0, FINISHED, "t001-0"))
+    (tmp_path / "tune.yaml").touch()
+    before = set(tmp_path.rglob("*"))
+    for words in (["study", "report"], ["report"]):
+        assert main([*words, str(tmp_path)]) == 2
+        assert f"this is the folder of a tune (tune report {tmp_path}" in capsys.readouterr().err
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"plain": {}}', '{"plain": {"p50_ms": "fast"}}', "[" * 100_000])
+def test_damaged_times_are_none(tmp_path, undrawn, text):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=1)
+    (out / "latency.json").write_text(text, encoding="utf-8")
+    write_report(out)
+    assert "atency" not in (out / "table.md").read_text(encoding="utf-8")
+
+
+def test_figures_that_have_no_place_are_one_line(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5}, seeds=1)
+    (out / "figures").touch()
+    with pytest.raises(UserError, match="figures: this is a file, not a folder"):
+        write_report(out)
+
+
+def test_images_of_equal_names_are_the_same_on_another_machine(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    read = reading(out)
+
+    def at(r, root):
+        return [s._replace(file=f"{root}/{i % 2}/{i // 2}.jpg") for i, s in enumerate(read(r))]
+
+    a = analyse(records_of(out), lambda r: at(r, "D:\\sets\\mine" if r.arm == "fla" else "/mnt/mine"), "plain")
+    assert a.arms[1].difference == analyse(records_of(out), lambda r: at(r, "/mine"), "plain").arms[1].difference
+    assert not any("other images" in n for n in a.notes)
 
 
 def test_made_studies_have_objects():

@@ -236,6 +236,8 @@ def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
     assert threads([None] * 4) == 2
     assert threads(["0"]) is None
     assert threads([None], ", threads: 3") == 3
+    (tmp_path / "recipe.yaml").write_text("threads: 5\n", encoding="utf-8")
+    assert threads([None], ", cfg: recipe.yaml") is None  # the recipe's counts
     made = runner._with_threads(study(), tmp_path, [None] * 4)
     (tmp_path / "study.yaml").write_text(made.yaml_text(), encoding="utf-8")
     assert threads([None]) == 2  # as it began
@@ -294,9 +296,10 @@ def test_a_record_that_is_damaged_is_named(study, tmp_path):
     with pytest.raises(ConfigError, match=r"fla-1.run\.json: not valid JSON"):
         Runner(study(), tmp_path, start=Starts()).run()
     (tmp_path / "fla-1" / "run.json").unlink()
-    (tmp_path / "fla-1" / JOB_FILE).write_text("[]", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"fla-1.job\.json: this is not a job"):
-        Runner(study(), tmp_path, start=Starts()).run()
+    for text in ("[]", '{"study": "s", "arm": "fla", "seed": 1, "keys": [], "test": {}}'):
+        (tmp_path / "fla-1" / JOB_FILE).write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"fla-1.job\.json: this is not a job"):
+            Runner(study(), tmp_path, start=Starts()).run()
 
 
 # Real runs

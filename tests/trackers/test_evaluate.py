@@ -202,6 +202,10 @@ def test_files_and_folders_are_compared(tmp_path, capsys):
     (tmp_path / "gt" / "a" / "gt" / "gt.txt").write_text("")
     with pytest.raises(UserError, match="the ground truth has no box that counts"):
         evaluate_files(tmp_path / "gt", tmp_path / "found")
-    assert main(["track-eval", "gt=gone.txt", f"found={tmp_path / 'found' / 'a.txt'}"]) == 2
+    for gt, found in (("gone.txt", "found/a.txt"), ("gone", "found"), ("gt", "gone"), ("gt/b.txt", "gone.txt")):
+        capsys.readouterr()
+        assert main(["track-eval", f"gt={tmp_path / gt}", f"found={tmp_path / found}"]) == 2
+        key, name = ("gt", gt) if "gone" in gt else ("found", found)
+        assert f"{tmp_path / name}: no such file or folder ({key}= is" in capsys.readouterr().err
     assert main(["track-eval", "gt=gone.txt"]) == 2
     assert "no tracks given" in capsys.readouterr().err

@@ -3,6 +3,7 @@ It is parsed and checked here, and built in `nn/parsing.py`."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.paths import find_model_yaml
-from ultralytics.utils.errors import ModelError, nearest
+from ultralytics.utils.errors import ModelError, UserError, nearest
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import as_written, read_yaml
@@ -313,6 +314,19 @@ def _plugin_files(data: dict[str, Any], where: str) -> list[str]:
         raise ModelError(f"`plugins` must be a list of Python files, not {plugins!r}", where)
     folder = Path(str(data["yaml_file"])).absolute().parent if data.get("yaml_file") else Path()
     return [str(folder / user_path(p)) for p in plugins]
+
+
+def plugins_of(model: object, plugins: str | Sequence[str] | None = None) -> list[str]:
+    """Return the plugin files that a network needs: those that are given, and those that its model YAML names. Weights
+    name none, and neither does a YAML that is gone or wrong: what reads it says so."""
+    files = [plugins] if isinstance(plugins, str) else list(plugins or ())
+    if str(model).endswith((".yaml", ".yml")):
+        with contextlib.suppress(UserError):
+            path = find_model_yaml(str(model))[0]
+            data = read_yaml(path, ModelError).data
+            if isinstance(data, dict):
+                files += _plugin_files({**data, "yaml_file": str(path)}, str(path))
+    return list(dict.fromkeys(files))
 
 
 def _check_sources(spec: ModelSpec) -> None:

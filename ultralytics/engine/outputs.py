@@ -17,6 +17,7 @@ from typing import IO
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import lock
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import counted, name_key
 
 # Folders of a run in which outputs lie.
@@ -214,22 +215,10 @@ def _file_identity(file: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for outputs where it is missing.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise _unwritable(folder, e) from None
-
-
 @contextlib.contextmanager
 def _open_record(folder: Path) -> Iterator[IO[bytes]]:
     """Open the record of a folder, for one process at a time."""
-    make_folder(folder)
+    make_folder(folder, "project")
     try:
         file = (folder / RECORD).open("a+b")
     except OSError as e:

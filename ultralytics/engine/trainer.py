@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.model import plugins_of
 from ultralytics.engine import setup
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.callbacks import Callback, Callbacks
@@ -83,7 +84,10 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         automatic, self.requested = self.args.resume == "auto", requested_keys(self.args)
         self.resumption = find_resumption(self.args, self.team)
         if self.resumption is not None:
+            # A checkpoint brings no plugins; the YAML that the command names once more does.
+            plugins = plugins_of(self.args.model, self.resumption.args.plugins)
             self.args, self.requested = self.resumption.args, self.resumption.requested
+            self.args.plugins = plugins
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
         self.loggers = Loggers(self.args.log or [], self.team.leads)

@@ -19,7 +19,6 @@ from ultralytics.cfg.config import Config, check_classes, keys_of
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
-from ultralytics.engine.outputs import make_folder
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir, project_of
@@ -34,6 +33,7 @@ from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.memory import release_memory
 from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.stopwatch import Stopwatch
 from ultralytics.utils.tensors import count_most
 from ultralytics.utils.text import counted
@@ -180,7 +180,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             raise ConfigError("no model given", hint=weights_hint())
         net = self.load_network(model) if isinstance(model, str | Path) else model
         if self._placed:
-            make_folder(self.save_dir)
+            make_folder(self.save_dir, "project")
         if self.dataloader is None:
             self._validate_split(net)
         else:

@@ -15,6 +15,7 @@ from ultralytics.report.markup import Html, Section, tag
 from ultralytics.report.reading import is_run, read_run, study_of
 from ultralytics.report.run import describe_state, run_sections, run_title
 from ultralytics.report.study import PAGE, study_sections
+from ultralytics.study.report import is_tune
 from ultralytics.utils.errors import ConfigError, MissingFileError
 from ultralytics.utils.files import user_path, write_text
 from ultralytics.utils.log import LOGGER
@@ -35,6 +36,8 @@ def find_folder(name: str | Path) -> Path:
         path = path.parent.parent if path.parent.name == "weights" else path.parent
     if not path.is_dir():
         raise MissingFileError("no such run", str(path), "the folder of a run or of a study, such as runs/detect/train")
+    if is_tune(path):
+        raise ConfigError("this is the folder of a tune", str(given), f"tune report {path}, or the folder of a trial")
     if not (is_run(path) or study_of(path)):
         inner = sorted((f for f in path.iterdir() if f.is_dir() and (is_run(f) or study_of(f))), key=_changed_at)
         hint = f"one of the runs in it, such as {inner[-1]}" if inner else "train, val and study make such folders"

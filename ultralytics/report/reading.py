@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +132,10 @@ def number_of(text: object) -> float | None:
         return None
 
 
+def _is_finite(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
+
+
 def mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return a mapping in a mapping; an empty one where it is none: files may have been edited."""
     value = data.get(key)
@@ -194,8 +200,8 @@ def _read_rows(run: RunFolder) -> None:
     try:
         if file.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
-        run.rows = [r for r in read_results(file) if number_of(r.get("epoch")) is not None]
-    except (OSError, ValueError) as e:
+        run.rows = [r for r in read_results(file) if _is_finite(number_of(r.get("epoch")))]
+    except (OSError, ValueError, csv.Error) as e:
         run.missing.append(f"{RESULTS}: it cannot be read: {one_line(str(e), 200)}")
 
 

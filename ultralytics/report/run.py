@@ -234,7 +234,9 @@ def origin(run: RunFolder) -> Iterator[Section]:
     """Yield where a run comes from: settings, environment, commands."""
     if run.settings:
         yield Section("settings", "Settings", _settings(run))
-    environment = _run_environment(run.record)
+    environment: list[Html] = []
+    with noted(run.missing, "Environment"):
+        environment = _run_environment(run.record)
     if environment:
         yield Section("environment", "Environment", environment)
     commands = [*_run_commands(run)]

@@ -7,10 +7,10 @@ arms needs more seeds than one of two; `fewest_seeds` says how many.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,9 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
     images = len(next(iter(tested.values())).order) if tested else 0
     weights = draw(images, DRAWS, np.random.default_rng(0)) if images else np.zeros((DRAWS, 0))
     resampled = {key: t.resample(weights) for key, t in tested.items()}
+    metric = task_named(task).figures.metric
+    if done and not any(r.figures.get(metric) for r in done):
+        notes.append(f"{metric} is 0 in every run: none has learned anything yet, so nothing can be compared")
     arms = [_arm(name, records, tested) for name in dict.fromkeys(r.arm for r in records)]
     for arm in arms:
         if arm.failed:
@@ -284,9 +287,14 @@ def _read_measured(kept: Sequence[Seen] | Mapping[str, npt.NDArray[Any]]) -> tup
 
 
 def _file_names(files: list[str]) -> list[str]:
-    """Names of the images: without their folders, which differ between machines, where that tells them apart."""
-    short = [PurePath(file.replace("\\", "/")).name for file in files]
-    return short if len(set(short)) == len(short) else files
+    """Names of the images without the folders that differ between machines: the last part of each path, or where that
+    does not tell them apart, what follows the folders that all share."""
+    parts = [file.replace("\\", "/").split("/") for file in files]
+    if len({p[-1] for p in parts}) == len(parts):
+        return [p[-1] for p in parts]
+    columns = zip(*(p[:-1] for p in parts), strict=False)
+    shared = len(list(itertools.takewhile(lambda names: len(set(names)) == 1, columns)))
+    return ["/".join(p[shared:]) for p in parts]
 
 
 def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int], _Tested]) -> Arm:

@@ -12,7 +12,7 @@ from typing import Any
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.paths import data_hint
 from ultralytics.engine.outputs import distinct
-from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.run.folder import result_folder
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.models.yolo.task import task_named
 from ultralytics.models.yolo.weights import guess_model_task
@@ -26,6 +26,7 @@ from ultralytics.study.report import COMPARED, STUDY, kept_of, write_report
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import real_path, user_path, write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import safe_name
 
 WEIGHTS = ("weights/best.pt", "best.pt", "weights/last.pt", "last.pt")
@@ -93,25 +94,24 @@ def compare_runs(
     if not data:
         raise ConfigError("the weights name no dataset", str(found[0].weights), data_hint())
     task = _task(found)
-    splits = task_named(task).load_data(str(data)).splits
-    split = split or ("test" if "test" in splits else "val")
-    given = user_path(out) if out else Path("runs") / "compare"
-    folder = new_run_dir(given.parent, given.name, exist_ok=bool(out)).absolute()
+    spec = task_named(task).load_data(str(data))
+    split = split or ("test" if "test" in spec.splits else "val")
+    spec.split(split)
+    folder = result_folder(out, "compare").absolute()
+    places = [folder / f"{safe_name(arm)}-{run.seed}" for run, arm in zip(found, arms, strict=True)]
+    other = next((f.parent for f in sorted(folder.glob(f"*/{RECORD}")) if f.parent not in places), None)
+    if other is not None:
+        raise ConfigError("the folder contains a run that is not compared", str(other), "choose another out=")
     records = []
-    for run, arm in zip(found, arms, strict=True):
-        place = folder / f"{safe_name(arm)}-{run.seed}"
+    for run, arm, place in zip(found, arms, places, strict=True):
         record = _read_earlier(place, arm, run, split, str(data))
         if record is None:
-            place.mkdir(exist_ok=True)
+            make_folder(place)
             tiles = f" with tiles={run.tiled['tiles']}" if run.tiled else ""
             LOGGER.info("Validating %s on the split %s%s", run.weights, split, tiles)
             record = _validate(run, arm, place, str(data), split, task)
             write_record(place, record)
         records.append(record)
-    names = {r.folder for r in records}
-    other_runs = [f.parent for f in folder.glob(f"*/{RECORD}") if f.parent.name not in names]
-    if other_runs:
-        raise ConfigError("the folder contains a run that is not compared", str(other_runs[0]), "choose another out=")
     plan = {"arms": {a: {} for a in dict.fromkeys(arms)}, "control": chosen}
     write_json(folder / STUDY, {"study": plan, COMPARED: True}, key="out")
     timing.measure(folder, records, {a: r.weights for a, r in reversed(list(zip(arms, found, strict=True)))})
@@ -200,7 +200,7 @@ def _validate(run: _Run, arm: str, place: Path, data: str, split: str, task: str
     trained = run.checkpoint.train_args
     keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained} | run.tiled
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
-    (place / "test").mkdir(exist_ok=True)
+    make_folder(place / "test")
     witness = Witness(task, place / "test", args)
     witness()
     args = witness.validator.args

@@ -23,6 +23,7 @@ from ultralytics.utils.charts import (
     over_epochs,
     read_results,
 )
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def draw_all(
     Returns:
         The PNG files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     arms = [a for a in analysis.arms if a.mean(analysis.metric) is not None]
     names = [a.name for a in arms]
     if not arms:

@@ -47,6 +47,7 @@ from ultralytics.utils.coco import FIGURES
 from ultralytics.utils.errors import ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import Checksums, remove_unfinished, user_path, write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.processes import leave_with
 from ultralytics.utils.text import one_line
 
@@ -189,7 +190,7 @@ class Witness:
 
 def test(job: Job, folder: Path) -> RunRecord:
     """Validate the best weights on the test split, write seen.npz beside the figures, and make the record."""
-    load_plugins(job.run.keys.get("plugins"))
+    load_plugins(job.run.plugins)
     weights = folder / "weights"
     last = load_newest(weights / "last.pt", previous_of(weights / "last.pt"))
     best = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
@@ -202,7 +203,7 @@ def test(job: Job, folder: Path) -> RunRecord:
         keys["split"] = "val"
     args = get_cfg(None, keys, job.study, "val")
     place = folder / "test"
-    place.mkdir(exist_ok=True)
+    make_folder(place)
     for made in (folder, place):
         remove_unfinished(made)
     witness = Witness(task, place, args)

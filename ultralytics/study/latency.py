@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from ultralytics.utils.tensors import layout
 
 FILE = "latency.json"
 WARMUP, REPEATS = 10, 100
+SIZE = "parameters"  # of the network that was measured: an arm of the same name may have become another
+_FACTS = {"p50_ms", "p95_ms", "imgsz", "batch", "precision", "device", "warmup", "repeats"}
 
 
 def latency(
@@ -57,30 +59,46 @@ def latency(
     }
 
 
-def measure(out: Path, records: Sequence[RunRecord], weights: Mapping[str, Path] | None = None) -> None:
-    """Measure an arm's network where OUT/latency.json lacks one, all arms anew then: times of different hours do not
+def measure(
+    out: Path,
+    records: Sequence[RunRecord],
+    weights: Mapping[str, Path] | None = None,
+    plugins: Callable[[], object] = lambda: None,
+) -> None:
+    """Measure an arm's network where OUT/latency.json lacks it, all arms anew then: times of different hours do not
     belong side by side. What cannot be measured is a warning.
 
     Args:
         records: the runs; weights: of an arm, where they are not in the folder of its run.
+        plugins: loads what the networks need.
     """
     first = {r.arm: r for r in reversed(records) if r.state == FINISHED}
-    if not first or first.keys() <= read(out).keys():
+    known = read(out)
+    if all(a in known and known[a].get(SIZE, r.cost.get(SIZE)) == r.cost.get(SIZE) for a, r in first.items()):
         return
     try:
+        plugins()
         files = {a: (weights or {}).get(a) or out / r.folder / "weights" / "best.pt" for a, r in first.items()}
         files = {a: f if f.exists() else f.with_name("last.pt") for a, f in files.items()}
         imgsz = max(int(r.facts.get("imgsz") or 640) for r in first.values())
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        write_json(out / FILE, latency({a: load_trained(f)[0] for a, f in files.items()}, imgsz, device), key="out")
+        times = latency({a: load_trained(f)[0] for a, f in files.items()}, imgsz, device)
+        found = {a: {**t, SIZE: first[a].cost.get(SIZE)} for a, t in times.items()}
+        write_json(out / FILE, found, key="out")
     except (UserError, OSError, RuntimeError) as e:
         LOGGER.warning("latency is not measured: %s", e)
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:
-    """Return what was measured, by arm; empty where nothing was."""
+    """Return what was measured, by arm; empty where nothing was, or the file is damaged."""
     try:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else {}
+    return found if isinstance(found, dict) and all(map(_is_sound, found.values())) else {}
+
+
+def _is_sound(times: object) -> bool:
+    if not isinstance(times, dict) or not times.keys() >= _FACTS:
+        return False
+    return all(type(times[k]) in (int, float) for k in ("p50_ms", "p95_ms", "repeats", "warmup"))

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, Config, asks_nothing, get_cfg, parse_word, unknown_key
+from ultralytics.cfg.model import plugins_of
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, find_space, find_study
 from ultralytics.study.tune.options import read_options, read_seeds
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
@@ -61,6 +62,11 @@ class Run:
     def name(self) -> str:
         """Of its folder."""
         return f"{self.arm}-{self.seed}"
+
+    @property
+    def plugins(self) -> list[str]:
+        """Return the plugin files that its network needs: those of the key, and those that its model YAML names."""
+        return plugins_of(self.keys.get("model"), self.keys.get("plugins"))
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,8 @@ class _Reader:
                 if key in own:
                     raise ConfigError(f"{key} is not a key of a study's runs", hint=own[key])
                 if key == "cfg" and not testing:
+                    if not isinstance(given, str):
+                        raise ConfigError(f"cfg={given} must be a file", hint="such as cfg: small.yaml")
                     found[key] = self.file_of(key, given)
                     continue
                 if key not in KNOBS and not asks_nothing(key, given):

@@ -30,6 +30,7 @@ from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.processes import signal_name
 from ultralytics.utils.text import counted, duration
 
@@ -164,6 +165,8 @@ class Pool:
         except ConfigError as e:
             self.elsewhere[run.name] = e.what
             return
+        except UserError as e:  # that of run folders names project=
+            raise UserError(e.what, e.where, "free some space or choose another out=") from None
         if self.work.is_done(run):
             lock.release()
             return
@@ -256,18 +259,6 @@ def _exit_reason(code: int) -> str:
     return f"its process ended with exit code {code}; {LOG} holds what it said"
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"cannot make it: {e.strerror or e}", str(folder), "choose another out=") from None
-
-
 def comma(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
@@ -303,7 +294,10 @@ def earlier_job(file: Path) -> Job:
     """
     hint = "another out=, or remove the folder"
     try:
-        return Job.from_dict(read_json(file, ConfigError, "this is not a job of a study", hint))
+        job = Job.from_dict(read_json(file, ConfigError, "this is not a job of a study", hint))
+        if not (isinstance(job.run.keys, dict) and isinstance(job.run.test, dict)):
+            raise TypeError("keys or test is not a mapping")
+        return job
     except (KeyError, TypeError) as e:
         message = f"this is not a job of a study: {type(e).__name__}: {e}"
         raise ConfigError(message, str(file), hint) from None

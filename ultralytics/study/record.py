@@ -9,10 +9,12 @@ OUT/study.json          all records, the arms' costs, and the comparison
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -75,13 +77,40 @@ class RunRecord:  # size: what tables, figures and checks of fairness are made f
         """Read what `to_dict` wrote.
 
         Raises:
-            ConfigError: a field is missing.
+            ConfigError: a field is missing, or of another type than was written.
         """
         missing = [name for name in ("arm", "seed", "state", "folder") if name not in data]
-        if missing:
-            raise ConfigError(f"{missing[0]} is missing", where, "the file was not written by a study")
+        wrong = [name for name, right in _SOUND.items() if name in data and not right(data[name])]
+        if missing or wrong:
+            what = f"{missing[0]} is missing" if missing else f"{wrong[0]} is damaged"
+            raise ConfigError(what, where, "the file was not written by a study")
         known = {f.name for f in fields(cls)}
         return cls(**{k: v for k, v in data.items() if k in known})
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _holds_numbers(value: object) -> bool:
+    """Return True for a mapping of numbers, some of which may be None."""
+    return isinstance(value, Mapping) and all(v is None or isinstance(v, int | float) for v in value.values())
+
+
+# What a field of a record that was read must be.
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("arm", "state", "folder", "error", "task"), _is_text),
+    "seed": lambda value: type(value) is int,
+    **dict.fromkeys(("figures", "per_class"), _holds_numbers),
+    "cost": lambda value: _holds_numbers(value) and None not in value.values(),
+    **dict.fromkeys(("facts", "keys"), _is_mapping),
+    "blocks": lambda value: isinstance(value, Mapping) and all(map(_holds_numbers, value.values())),
+    "curve": lambda value: isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value),
+}
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -133,7 +162,7 @@ def read_seen(path: Path) -> list[Seen]:
             shapes = [(int(h), int(w)) for h, w in rows["shapes"]]
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except _DAMAGED as e:
         raise _unreadable(path, e) from e
 
 
@@ -154,9 +183,14 @@ def read_matched(path: Path) -> dict[str, npt.NDArray[Any]]:
             kept = {name: rows[name] for name in rows.files}
         measured_of(kept)
         return kept
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except _DAMAGED as e:
         raise _unreadable(path, e) from e
 
 
+# What a file of arrays that is cut short or damaged raises.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError, BadZipFile, zlib.error)
+
+
 def _unreadable(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"the file cannot be read: {error}", str(path), "run the study again: it validates the run anew")
+    hint = f"remove {path.parent.parent / RECORD}: the same study, or compare, validates the run anew"
+    return ConfigError(f"the file cannot be read: {error}", str(path), hint)

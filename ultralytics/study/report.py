@@ -33,6 +33,8 @@ from ultralytics.study.record import (
     read_seen,
 )
 from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
+from ultralytics.study.tune.report import PLAN as TUNE_PLAN
+from ultralytics.study.tune.report import RESULTS as TUNE_RESULTS
 from ultralytics.utils import events
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
@@ -43,6 +45,7 @@ from ultralytics.utils.yaml import read_yaml
 STUDY, PLAN, ENVIRONMENT, FIGURES = "study.json", "study.yaml", "environment.json", "figures"
 TEST = "test"  # in the folder of a run
 TABLES = ("table.md", "table.csv", "table.tex")
+_ANEW = "remove it: the same command makes it anew"
 COMPARED = "compared"  # in study.json: runs that no study has planned, whose keys may all differ
 
 
@@ -59,7 +62,7 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     """
     data, records, analysis, times, unfair, text = read_result(out)
     data |= {"analysis": analysis.to_dict(), "differences": unfair}
-    data["times"] = {**data.get("times", {}), "latency": times}
+    data["times"] = {**(data.get("times") or {}), "latency": times}
     write_json(out / STUDY, data, key="out")
     write_json(out / ENVIRONMENT, _environment(out, records), key="out")
     if unfair and fair:
@@ -113,15 +116,43 @@ def read_result(out: Path) -> StudyResult:
 
 
 def read_plan(out: Path) -> dict[str, Any]:
-    """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
+    """Return study.json as far as there is one, with the plan of study.yaml, which is the newer one where a study was
+    extended and stopped; a study that was stopped before its end can be reported too.
+
+    Raises:
+        UserError: there is no such folder, it is a tune's, or a file in it is damaged.
+    """
     if not out.is_dir():
         raise MissingFileError("no such folder", str(out), "the out= of a study")
-    file = out / STUDY
+    if is_tune(out):
+        raise ConfigError("this is the folder of a tune", str(out), f"tune report {out}")
+    file, data = out / STUDY, dict[str, Any]()
     if file.is_file():
-        return read_json(file, ConfigError, "there is no study in the file", "remove it: it is made anew")
-    file = out / PLAN
-    plan = read_yaml(file, ConfigError).data if file.is_file() else None
-    return {"study": plan} if isinstance(plan, dict) else {}
+        data = read_json(file, ConfigError, "there is no study in the file", _ANEW)
+        _check_parts(data, file, {"study": dict, "times": dict, "differences": list})
+    plan = data.get("study")
+    if (out / PLAN).is_file():
+        file = out / PLAN
+        plan = read_yaml(file, ConfigError).data
+        if not isinstance(plan, dict):
+            raise ConfigError("this is not the plan of a study", str(file), _ANEW)
+    if plan is not None:
+        _check_parts(plan, file, {"base": dict, "arms": dict, "test": dict, "tune": dict, "seeds": list})
+        arms = plan.get("arms") or {}
+        _check_parts(arms, file, dict.fromkeys(arms, dict))
+    return data | ({} if plan is None else {"study": plan})
+
+
+def is_tune(out: Path) -> bool:
+    """Return True if a folder is a tune's: its trials have records too."""
+    return any((out / name).is_file() for name in (TUNE_PLAN, TUNE_RESULTS))
+
+
+def _check_parts(data: Mapping[str, Any], file: Path, kinds: Mapping[str, type]) -> None:
+    """Raise ConfigError for a part of another type than was written; parts may be missing."""
+    for key, kind in kinds.items():
+        if not isinstance(data.get(key), (kind, type(None))):
+            raise ConfigError(f"{key} is damaged", str(file), _ANEW)
 
 
 def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
@@ -144,8 +175,9 @@ def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any
         return [line.replace(", and is not declared under arms", "") for line in found]  # nothing was declared
     try:
         return differences(records, control, Study(file=out / PLAN, **plan).declared)
-    except (UserError, TypeError):  # a recipe that is no longer there
-        return list(data.get("differences", []))
+    except (UserError, TypeError) as e:  # a recipe that is no longer there
+        kept = data.get("differences")
+        return [f"whether the arms were treated alike cannot be said: {e}"] if kept is None else list(kept)
 
 
 def kept_of(folder: Path) -> Path | None:
@@ -165,7 +197,9 @@ def _about(records: Sequence[RunRecord], plan: Mapping[str, Any]) -> dict[str, A
     done = [r.facts for r in records if r.state == FINISHED]
     first = done[0] if done else {}
     common = {k: v for k, v in first.items() if all(f.get(k) == v for f in done)}
-    recipe = (plan.get("base") or {}).get("cfg")
+    named = [(plan.get("base") or {}).get("cfg")]
+    named += [keys["cfg"] for keys in (plan.get("arms") or {}).values() if keys and "cfg" in keys]
+    recipe = named[0] if len(set(map(str, named))) == 1 else None  # arms with a recipe of their own have no common one
     return common | ({"recipe": Path(str(recipe)).name} if recipe else {})
 
 

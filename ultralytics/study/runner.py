@@ -19,6 +19,7 @@ from ultralytics.cfg.paths import program
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.models.yolo.task import task_named
 from ultralytics.models.yolo.weights import guess_model_task
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB_FILE, TEST_KEYS, Job
 from ultralytics.study.latency import measure
@@ -30,7 +31,6 @@ from ultralytics.study.pool import (
     comma,
     earlier_job,
     fixed_threads,
-    make_folder,
     slots_of,
     start_process,
 )
@@ -40,6 +40,7 @@ from ultralytics.study.tune.arms import tune_arms, tuning_fact
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
@@ -138,7 +139,7 @@ def _note(folder: Path) -> None:
 def _with_threads(study: Study, folder: Path, slots: Sequence[str | None]) -> Study:
     """The study with a number of threads for all its runs on a CPU. A study that goes on keeps its number, whatever
     `jobs` is."""
-    if "threads" in study.base or all("threads" in keys for keys in study.arms.values()):
+    if all("threads" in study.run(arm, study.seeds[0]).keys for arm in study.arms):  # a recipe may have it too
         return study
     begun = folder / PLAN
     before = read_yaml(begun, ConfigError).data if begun.is_file() else None
@@ -266,7 +267,8 @@ def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
     write_json(out / RESULTS, data, key="out")
     records = [RunRecord.from_dict(r) for r in data["records"]]
     if any(r.state == FINISHED for r in records):
-        measure(out, records)
+        runs = [study.run(arm, study.seeds[0]) for arm in study.arms]
+        measure(out, records, plugins=lambda: load_plugins([file for run in runs for file in run.plugins]))
         write_report(out, fair)
     return records
 

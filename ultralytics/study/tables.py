@@ -151,7 +151,8 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
     if about.get("tuning"):
         parts.append(f"Settings: each arm's own, the best of {about['tuning']} (tune/ARM/best_hyperparameters.yaml).")
     recipe = [f"recipe {about['recipe']}"] if about.get("recipe") else []
-    for key, form in (("epochs planned", "{} epochs"), ("imgsz", "{} pixels"), ("batch", "batch {}")):
+    recipe += [counted(about["epochs planned"], "epoch")] if about.get("epochs planned") is not None else []
+    for key, form in (("imgsz", "{} pixels"), ("batch", "batch {}")):
         recipe += [form.format(about[key])] if about.get(key) is not None else []
     parts += [f"Training: {', '.join(recipe)}."] if recipe else []
     parts += [f"Evaluator: {about['evaluator']}."] if about.get("evaluator") else []

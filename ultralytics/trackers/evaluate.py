@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ultralytics.trackers.mot import COUNTS, IGNORED, MotFile, read_mot
 from ultralytics.trackers.utils.matching import iou_of
-from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.types import Float64Array
 
 Ints = npt.NDArray[np.int64]
@@ -90,6 +90,9 @@ def evaluate_files(gt: Path, found: Path, iou: float = 0.5) -> dict[str, dict[st
         MissingFileError: a file is not there.
         DatasetError: a file cannot be used.
     """
+    for name, path in (("gt", gt), ("found", found)):
+        if not path.exists():
+            raise MissingFileError("no such file or folder", str(path), f"{name}= is a file, or a folder of files")
     if not found.is_dir() and not gt.is_dir():
         pair = read_mot(gt, truth=True), read_mot(found)
         _check_truth([pair[0]], gt)

@@ -148,6 +148,20 @@ def test_ignored_regions_and_polygons_keep_their_text(tmp_path):
     assert message["hash"] == choice_hash(message["names"], message["files"], message["folds"])
 
 
+def test_rows_are_written_as_those_of_their_own_split_are_read(tmp_path):
+    """Train has polygons: two in one box, as boxes the same object twice, and a line, which is none; val has boxes."""
+    outlines, flat = ["0 0.1 0.1 0.9 0.1 0.5 0.9", "0 0.1 0.9 0.9 0.9 0.5 0.1"], "0 0.2 0.2 0.5 0.5 0.8 0.8"
+    for i in range(10):
+        write(tmp_path / "s", "train", f"{i}.png", [*outlines, flat])
+    write(tmp_path / "s", "val", "a.png", ["0 0.5 0.5 0.2 0.2"])
+    file = tmp_path / "s" / "d.yaml"
+    file.write_text("train: images/train\nval: images/val\nnames: [a]\n")
+    out = subset(file, tmp_path / "o.yaml")
+    assert manifest(out)["objects"] == {"a": 21}
+    assert (tmp_path / "o" / "labels" / "train" / "0.txt").read_text().splitlines() == outlines
+    assert (tmp_path / "o" / "labels" / "val" / "a.txt").read_text() == "0 0.5 0.5 0.2 0.2\n"
+
+
 def test_images_are_linked_or_copied_and_never_symbolic(source, tmp_path, monkeypatch):
     def inodes(out):
         return {os.stat(f).st_ino for f in labels_of(out).im_files}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.run.folder import LOCK_FILE, RunLock, new_run_dir, project_of
+from ultralytics.engine.run.folder import LOCK_FILE, RunLock, new_run_dir, project_of, result_folder
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import lock
 
@@ -118,3 +118,18 @@ def test_windows_locks_can_be_waited_for(tmp_path, monkeypatch):
         assert lock(second) is False
         monkeypatch.setattr("ultralytics.utils.files.time.sleep", lambda _: msvcrt.held.clear())
         assert lock(second, wait=True)
+
+
+def test_a_folder_for_results_is_the_one_that_is_named_or_a_numbered_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert result_folder(str(tmp_path / "x"), "compare") == tmp_path / "x"
+    assert [str(result_folder(None, "compare")) for _ in range(2)] == ["runs/compare", "runs/compare2"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"this is a file, not a folder \(choose another out=\)"):
+        result_folder(tmp_path / "file", "compare")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "runs").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"cannot make the run folder.*\(choose another out=\)"):
+        result_folder(None, "compare")

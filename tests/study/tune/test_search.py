@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +13,11 @@ import yaml
 
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
+from ultralytics.engine.run.folder import RunLock
 from ultralytics.study import pool
 from ultralytics.study.job import Job
 from ultralytics.study.record import FAILED, FINISHED, PRUNED, RunRecord, read_record, write_record
+from ultralytics.study.tune import search
 from ultralytics.study.tune.options import read_options
 from ultralytics.study.tune.report import write_tune_report
 from ultralytics.study.tune.search import Search, base_keys, tune_with
@@ -408,6 +411,35 @@ def test_figures_are_drawn(tmp_path, tune, monkeypatch):
 def test_a_wrong_option_is_one_line(given, message):
     with pytest.raises(ConfigError, match=message):
         read_options(given)
+
+
+def test_the_command_to_go_on_works_in_another_folder(tmp_path, tiny, monkeypatch):
+    """A dataset may be a folder of class folders; names of bundled files stay names."""
+    said = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flowers" / "train").mkdir(parents=True)
+    (tmp_path / "my space.yaml").write_text("mosaic: [0, 1]\n", encoding="utf-8")
+    monkeypatch.setattr(search, "Search", lambda *given: said.append(given) or SimpleNamespace(run=lambda: None))
+    keys = {"model": tiny.name, "data": "flowers", "optimizer": "SGD"}
+    search.run_tune({**keys, "pretrained": "yolov8n.pt"}, space="my space.yaml", out="out")
+    search.run_tune(keys, space="{mosaic: [0, 1], mixup: [0, 1], " + "# " * 150 + "\n}")
+    base, *_, command = said[0]
+    assert base["data"] == str(tmp_path / "flowers")
+    words = shlex.split(command)
+    assert f"data={tmp_path / 'flowers'}" in words
+    assert f"model={tiny}" in words
+    assert f"space={tmp_path / 'my space.yaml'}" in words
+    assert f"out={tmp_path / 'out'}" in words
+    assert "pretrained=yolov8n.pt" in words  # which is not there, as the tune will say
+    assert list(said[1][1].space) == ["mosaic", "mixup"]
+
+
+def test_a_tune_that_another_process_works_at_names_its_own_option(tune, tmp_path):
+    made = tune()
+    (tmp_path / "out").mkdir()
+    message = r"is training in this folder \(wait for it, or choose another out=\)"
+    with RunLock(tmp_path / "out", search.LOCK), pytest.raises(ConfigError, match=message):
+        made.run()
 
 
 def test_keyword_arguments_are_options_or_keys(monkeypatch):

@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.engine.step.stopping import EarlyStopping
-from ultralytics.study.tune.trial import FIRST, Pruning, least_fitness, pruned_after, pruning
+from ultralytics.study.plan import Run
+from ultralytics.study.tune import trial
+from ultralytics.study.tune.trial import FIRST, Pruning, least_fitness, pruned_after, pruning, record_trial
 
 curves = st.lists(st.lists(st.floats(0, 1), min_size=8, max_size=8), min_size=FIRST, max_size=9)
 
@@ -53,3 +57,22 @@ def test_patience_still_stops_and_an_epoch_without_validation_does_not():
     assert [stopping(e, v) for e, v in enumerate([0.5, 0.4, 0.3])] == [False, False, True]
     assert not Pruning(EarlyStopping(2), [])(0, None)
     assert pruning([]) == {}
+
+
+def test_of_equal_epochs_the_last_is_recorded_whose_weights_are_kept(tmp_path, monkeypatch):
+    """Of a classifier fitness is the mean of top-1 and top-5: epochs 2 and 3 are equal by it, and not by top-1."""
+    pairs = [(0.25, 0.5), (0.5, 1.0), (0.75, 0.75), (0.5, 0.75)]
+    rows = [
+        {"metrics/accuracy_top1": one, "metrics/accuracy_top5": five, "time": 2.0 * e} for e, (one, five) in
+        enumerate(pairs, 1)
+    ]  # fmt: skip
+    monkeypatch.setattr(trial, "load_newest", lambda *_: SimpleNamespace(state={"results": rows}))
+    monkeypatch.setattr(trial, "guess_model_task", lambda _: "classify")
+    record = record_trial(Run("t001", 0, {}, {}), tmp_path, {}, [])
+    assert record.figures == {"fitness": 0.75, "top1": 0.75, "top5": 0.75}
+    assert record.curve == [0.375, 0.75, 0.75, 0.625]
+    assert record.cost == {"epoch_seconds": 2.0}
+    stopping = EarlyStopping(0)
+    for epoch, fitness in enumerate(record.curve):
+        stopping(epoch, fitness)
+    assert stopping.best_epoch == 2

@@ -55,7 +55,7 @@ class CheckData(Command, name="check-data"):
         out = user_path(self.out) if self.out else None
         from ultralytics.data.check.chart import plot_dataset  # OpenCV takes a moment to import
         from ultralytics.data.check.check import check_data, check_place
-        from ultralytics.engine.run.folder import new_run_dir
+        from ultralytics.engine.run.folder import result_folder
         from ultralytics.utils.charts import optional
         from ultralytics.utils.fonts import checked_font
 
@@ -64,11 +64,11 @@ class CheckData(Command, name="check-data"):
             check_place(out, self.overwrite)
         report = check_data(self.data, self.split, self.near, self.task)
         try:
-            out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
+            out = result_folder(out, "check-data")
             report.write(out)
             with contextlib.redirect_stdout(sys.stderr), optional(out / "check.png"):  # stdout may be read as JSON
                 plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png", font)
-        except UserError as e:  # those of run folders and plots name project=
+        except UserError as e:  # those of plots name project=
             raise UserError(e.what, e.where, "free some space or choose another out=") from None
         if self.json:
             answer(json.dumps(report.to_dict()))

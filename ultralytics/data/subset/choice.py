@@ -23,12 +23,14 @@ from ultralytics.utils.types import ANY_CLASS
 
 @dataclass
 class SourceImage:
-    """An image of the source. name: within its split, "/" between folders, NFC; counts: boxes by new class id."""
+    """An image of the source. name: within its split, "/" between folders, NFC; counts: boxes by new class id; form:
+    how its label rows are read."""
 
     name: str
     file: str
     counts: dict[int, int]
     unsure: bool  # has ignored regions that may hold the classes: no background
+    form: RowForm = BOXES
 
 
 @dataclass
@@ -41,7 +43,6 @@ class Choice:
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
     left_out: int = 0
-    form: RowForm = BOXES  # of the label rows
 
     @property
     def names(self) -> list[str]:
@@ -106,13 +107,14 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     images: list[SourceImage] = []
     seen: set[str] = set()
     twice = 0
+    form: RowForm | None = None
     for split in splits:
         paths = choice.source.split(split)
         names = relative_names(paths)
         spec = choice.source
-        if not images:  # the first split says how the labels of all are read
-            choice.form = form_of(spec, sorted(names))
-        labels = scan(paths, spec.label_nc, 1.0, f"{split}: ", None, spec.yaml_file, *choice.form)
+        if form is None:  # the first split says how the labels of all are read
+            form = form_of(spec, sorted(names))
+        labels = scan(paths, spec.label_nc, 1.0, f"{split}: ", None, spec.yaml_file, *form)
         choice.left_out += labels.left_out
         for i, file in enumerate(labels.im_files):
             if len(splits) > 1:
@@ -125,7 +127,7 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
             counts = {choice.ids[c]: m for c, m in boxes.items() if c in choice.ids}
             name = names[file] if len(splits) == 1 else f"{split}/{names[file]}"
             unsure = any(c == ANY_CLASS or c in choice.ids for c in labels.ignored(i)[:, 0])
-            images.append(SourceImage(name, file, counts, unsure))
+            images.append(SourceImage(name, file, counts, unsure, form))
     if twice:
         several = f"{counted(twice, 'image')} {'is' if twice == 1 else 'are'} in several of {' and '.join(splits)}"
         LOGGER.info("%s and %s once", several, "counts" if twice == 1 else "count")

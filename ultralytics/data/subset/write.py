@@ -18,7 +18,6 @@ from ultralytics import __version__
 from ultralytics.data.images import nfc
 from ultralytics.data.labels import (
     Judged,
-    RowForm,
     areas_file,
     ignore_file,
     judge_areas,
@@ -51,8 +50,8 @@ class Written:
     digests: dict[str, str]
 
 
-def _contents(image: SourceImage, ids: Mapping[int, int], form: RowForm) -> Written:
-    judged = judge_labels(label_file(image.file), *form)
+def _contents(image: SourceImage, ids: Mapping[int, int]) -> Written:
+    judged = judge_labels(label_file(image.file), *image.form)
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     areas, _ = judge_areas(areas_file(image.file), judged)
     kept = [] if areas is None else [v for v, (c, _) in zip(areas.tolist(), _texts(judged), strict=True) if c in ids]
@@ -150,7 +149,7 @@ def build(
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
     with ThreadPoolExecutor(max_workers=workers or readers()) as pool:
-        results = pool.map(lambda job: _contents(job[1], choice.ids, choice.form), jobs)
+        results = pool.map(lambda job: _contents(job[1], choice.ids), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
     _add_wholes(jobs, contents, choice)
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}

@@ -14,6 +14,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.engine.ranks.lifeline import remember_run
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import is_at, lock, read_bytes, user_path
+from ultralytics.utils.output_path import make_folder
 
 RUNS = Path("runs")
 
@@ -43,6 +44,22 @@ def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
             ) from None
         return path
     raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
+
+
+def result_folder(out: str | Path | None, name: str) -> Path:
+    """Make and return the folder that a user names; without one a new `runs/NAME`, numbered.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    if out:
+        folder = user_path(out)
+        make_folder(folder)
+        return folder
+    try:
+        return new_run_dir(RUNS, name)
+    except UserError as e:  # that of run folders names project=
+        raise UserError(e.what, e.where, "choose another out=") from None
 
 
 def named_run_dir(project: str | Path, name: str) -> Path:

@@ -17,8 +17,9 @@ from ultralytics.engine.weights.pickled import write_pickled
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError, ModelError
-from ultralytics.utils.files import not_written, write_atomically
+from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import counted
 
 _DETECT = ("nc", "nl", "reg_max", "no", "stride")
@@ -84,10 +85,7 @@ def export_weights(
     target = new_weights_file(out, overwrite)
     net, checkpoint = load_trained(model)
     content = reference_checkpoint(net, checkpoint, half)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise not_written(e, target.parent) from None
+    make_folder(target.parent)
     write_atomically(target, lambda f: write_pickled(f, content, target.stem), "out")
     return target
 

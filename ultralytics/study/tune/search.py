@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,6 @@ from ultralytics.study.pool import (
     comma,
     earlier_job,
     fixed_threads,
-    make_folder,
     slots_of,
     start_process,
 )
@@ -47,6 +47,7 @@ from ultralytics.study.tune.trial import least_fitness
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import missing, user_path, write_text
 from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
@@ -56,7 +57,7 @@ MOST_FAILED_FIRST = 3  # failed trials, and none that has not, after which a tun
 ELSEWHERE = "another out=, or remove the folder"
 ANEW = "remove that folder and begin anew, once the cause is gone"
 OWN = (*SET_BY_TUNE, "seed")  # keys that no trial is given
-PATHS = ("model", "data", "pretrained", "teacher", "adapter", "cfg", "plugins")
+PATHS = ("model", "data", "pretrained", "teacher", "adapter", "cfg", "plugins", "space")
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,10 @@ def run_tune(
     check_whole({"seed": keys.get("seed")}, 0)
     seed = keys.get("seed") or 0
     given = {k: v for k, v in own.items() if v is not None}
-    options = read_options(given, file_of=lambda key, value: _in_full(value) if key in PATHS else value, seed=seed)
+    options = read_options(given, file_of=_in_full, seed=seed)
     folder = tune_folder(out, base)
-    words = [f"{k}={_option_text(v)}" for k, v in [*keys.items(), *own.items()] if v is not None]
+    typed = {k: _in_full(k, v) for k, v in {**keys, **own}.items() if v is not None}
+    words = [f"{k}={_option_text(v)}" for k, v in typed.items()]
     words += [f"devices={comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     search = Search(base, options, folder, slots, program("tune", *words, f"out={folder}", anywhere=True))
@@ -139,7 +141,7 @@ def base_keys(keys: Mapping[str, Any], source: str = "argument") -> dict[str, An
     Raises:
         UserError: a key is not possible, or is one that the tune sets itself.
     """
-    full = {k: _in_full(v) if k in PATHS else v for k, v in keys.items()}
+    full = {k: _in_full(k, v) for k, v in keys.items()}
     config = get_cfg(full.pop("cfg", None), {"plots": False, **full}, source)
     given = config.given()
     for key in OWN:
@@ -149,12 +151,15 @@ def base_keys(keys: Mapping[str, Any], source: str = "argument") -> dict[str, An
     return {k: v for k, v in given.items() if k not in OWN}
 
 
-def _in_full(value: Any) -> Any:
-    """Return a path that is there in full: trials may run from another folder when the tune goes on."""
+def _in_full(key: str, value: Any) -> Any:
+    """Return a path that is there in full, as the tune may go on from another folder; any other value as it is."""
     if isinstance(value, list | tuple):
-        return [_in_full(v) for v in value]
-    path = user_path(value) if isinstance(value, str) and value else None
-    return str(path.absolute()) if path is not None and path.is_file() else value
+        return [_in_full(key, v) for v in value]
+    if key not in PATHS or not isinstance(value, str) or not value:
+        return value
+    path = user_path(value)
+    there = os.path.isfile(path) or (key == "data" and os.path.isdir(path))  # class folders
+    return str(path.absolute()) if there else value
 
 
 class Search:
@@ -200,7 +205,10 @@ class Search:
         """
         self.check()
         make_folder(self.out)
-        lock = RunLock(self.out, LOCK)
+        try:
+            lock = RunLock(self.out, LOCK)
+        except UserError as e:  # that of run folders names other options
+            raise type(e)(e.what, e.where, "wait for it, or choose another out=") from None
         try:
             write_text(self.out / PLAN, _plan_text(self._plan()), key="out")
             self._look_back()

@@ -91,7 +91,7 @@ def record_trial(run: Run, folder: Path, keys: Mapping[str, Any], least: Least) 
     task = guess_model_task(last_pt)
     reports = task_named(task).figures
     curve = [reports.fitness(row) for row in rows]
-    best = curve.index(max(curve))
+    best = max(range(len(curve)), key=lambda epoch: (curve[epoch], epoch))  # of equal ones the last, as best.pt is
     pruned = pruned_after(curve, least) == len(curve)
     return RunRecord(
         arm=run.arm,

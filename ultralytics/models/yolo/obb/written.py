@@ -18,6 +18,7 @@ from ultralytics.utils.coco import Seen, image_id
 from ultralytics.utils.files import write_json, write_text
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import greedy_nms
+from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import counted, safe_name
 
 MERGED_IOU = 0.3  # overlap above which one of two detections from neighbouring tiles goes, the reference's
@@ -88,6 +89,6 @@ def _write_task1(folder: Path, found: Iterable[tuple[str, Tensor]], names: Mappi
         for row, corner in zip(detected.tolist(), _corners_of_all(detected), strict=True):
             lines[int(row[5])].append(" ".join([stem, f"{row[4]:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
     stems = distinct(safe_name(name.replace(" ", "-")) for name in names.values())
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "project")
     for number, stem in zip(names, stems, strict=True):
-        write_text(folder / f"Task1_{stem}.txt", "".join(lines[number]), "predictions")
+        write_text(folder / f"Task1_{stem}.txt", "".join(lines[number]))
