@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.images import relative_names
 from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import BOXES, RowForm
@@ -42,6 +44,7 @@ class Choice:
     folds: list[list[str]] = field(default_factory=list)
     left_out: int = 0
     form: RowForm = BOXES  # of the label rows
+    by_folder: bool = False  # an image is of the class of its folder: there are no label files
 
     @property
     def names(self) -> list[str]:
@@ -54,7 +57,8 @@ def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise ConfigError("out is the new YAML, and its name must end in .yaml", str(out), f"out={out}.yaml")
     target = out.with_suffix("")
-    spec = load_dataset(data)
+    by_folder = is_class_dataset(data)
+    spec = load_class_dataset(data) if by_folder else load_dataset(data)
     for split in spec.splits:
         for path in spec.split(split):
             if path in (real_path(target), *real_path(target).parents) and path.is_dir():
@@ -64,7 +68,7 @@ def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]
             spec.split(split)
     ids = class_ids(spec.names, classes, str(spec.yaml_file))
     options = {"classes": None if classes is None else [spec.names[c] for c in ids], **given}
-    return Choice(options, spec, {c: i for i, c in enumerate(ids)}), out, target
+    return Choice(options, spec, {c: i for i, c in enumerate(ids)}, by_folder=by_folder), out, target
 
 
 def class_ids(
@@ -103,6 +107,8 @@ def some_of(words: Sequence[str], most: int = 12) -> str:
 def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     """Read the usable images of some splits, by name; of several splits, the split's name goes before, and an image in
     two of them counts once."""
+    if choice.by_folder:
+        return [image for split in splits for image in _read_folders(choice, split)]
     images: list[SourceImage] = []
     seen: set[str] = set()
     twice = 0
@@ -129,4 +135,19 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     if twice:
         several = f"{counted(twice, 'image')} {'is' if twice == 1 else 'are'} in several of {' and '.join(splits)}"
         LOGGER.info("%s and %s once", several, "counts" if twice == 1 else "count")
+    return sorted(images, key=lambda i: i.name)
+
+
+def _read_folders(choice: Choice, split: str) -> list[SourceImage]:
+    """Read the usable images of a split of class folders, each by the name CLASS/FILE."""
+    spec, paths = choice.source, choice.source.split(split)
+    labels = scan_classes(paths, spec.names, desc=f"{split}: ")
+    choice.left_out += labels.left_out
+    names, images = relative_names(paths), []
+    for file, number in zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True):
+        parts = names[file].split("/")
+        if len(paths) > 1:  # what tells several folders apart comes behind the class
+            parts[:2] = parts[1::-1]
+        counts = {choice.ids[number]: 1} if number in choice.ids else {}
+        images.append(SourceImage("/".join(parts), file, counts, False))
     return sorted(images, key=lambda i: i.name)
