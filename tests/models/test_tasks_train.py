@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.helpers.runs import equal_runs, interrupt, left, stop_at
-from tests.helpers.tasks import HEADS, QUIET, task_data, tiny_network
+from tests.helpers.tasks import HEADS, QUIET, class_folders, classify_network, task_data, tiny_network
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli.words import mode_first
@@ -164,13 +164,30 @@ def test_runs_lie_in_a_folder_of_their_task(task, given, monkeypatch, tmp_path):
 
 
 def test_labels_of_another_task_are_one_line(task, tmp_path):
-    other = "pose" if task != "pose" else "segment"
+    other = "pose" if task != "pose" else "obb"
     data = task_data(tmp_path / "other", other)
     with pytest.raises(UserError) as raised:
         trained(
             task, {**QUIET, "model": str(tiny_network(tmp_path, task)), "data": str(data), "project": str(tmp_path)}
         )
     assert "\n" not in str(raised.value)
+    assert f"task={other} reads them" in str(raised.value), "the right task is named"
+
+
+def test_class_folders_are_of_another_task(task, tmp_path):
+    """A YAML of theirs trained on backgrounds alone; and a classifier told nothing of the labels beside its images."""
+    data = class_folders(tmp_path / "data")
+    file = data / "data.yaml"
+    keys = {**QUIET, "model": str(tiny_network(tmp_path, task)), "project": str(tmp_path)}
+    for given in (data, file):
+        with pytest.raises(UserError, match=r"these are class folders, .* \(task=classify reads them\)"):
+            trained(task, {**keys, "data": str(given)})
+        with pytest.raises(UserError, match="task=classify reads them"):
+            YOLO(keys["model"]).val(data=str(given), project=str(tmp_path))
+        file.write_text("train: train\nval: val\ntask: classify\nnames: [dark, grey, light]\n", encoding="utf-8")
+    labelled = {**keys, "model": str(classify_network(tmp_path)), "data": str(task_data(tmp_path / "labelled", task))}
+    with pytest.raises(UserError, match=r"hold no images \(its images have labels, .*: task=.* reads them"):
+        trained("classify", labelled)
 
 
 def test_the_datas_keypoints_are_the_networks(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import find_data_yaml
-from ultralytics.cfg.tasks import in_folders
+from ultralytics.cfg.tasks import FOLDERS, in_folders, task_for
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
@@ -56,6 +56,18 @@ def is_class_dataset(data: str | Path, task: str | None = None) -> bool:
     except UserError:
         return False
     return any(isinstance(found, dict) and in_folders(found.get("task")) for found in documents)
+
+
+def load_labelled_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:
+    """Read a dataset of images and label files, see `load_dataset`.
+
+    Raises:
+        DatasetError: it is of class folders.
+    """
+    if is_class_dataset(data):
+        hint = f"task={task_for(FOLDERS)} reads them"
+        raise DatasetError("these are class folders, and the task needs labels of objects", str(data), hint)
+    return load_dataset(data, needs=needs)
 
 
 def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:

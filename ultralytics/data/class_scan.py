@@ -15,6 +15,8 @@ import numpy as np
 from ultralytics.cfg.class_folders import class_name, folders_of_classes
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, signature
 from ultralytics.data.instances import Instances
+from ultralytics.data.kinds import KINDS, kind_of
+from ultralytics.data.labels import label_file
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.scan import check_pixels
 from ultralytics.utils.errors import DatasetError
@@ -60,7 +62,9 @@ def scan_classes(
     files, classes = [f for f, _ in kept], np.array([c for _, c in kept], np.float32)
     where = ", ".join(map(str, paths))
     if not files:
-        raise DatasetError("the class folders hold no images", where, advice[0] if advice else "")
+        kind = kind_of([label_file(place) for place, _ in odd])
+        hint = f"its images have labels, {KINDS[kind][0]}: {KINDS[kind][1]}" if kind else "".join(advice[:1])
+        raise DatasetError("the class folders hold no images", where, hint)
     memory = ScanCache(files, paths, fraction, cache_dir)
     now = np.zeros((len(files), 4, 3), np.int64)
     now[:, 0] = [signature(f) for f in files]
