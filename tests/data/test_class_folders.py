@@ -72,8 +72,15 @@ def test_what_is_of_class_folders_is_told_by_the_task_the_yaml_or_the_folders(da
     other.write_text("train: train\nval: val\nnames: [a]\ntask: classify\n")
     assert is_class_dataset(data)
     assert is_class_dataset(other)
+    (data / "boxes.yaml").write_text("train: train\nval: val\nnames: [a]\n")
+    assert not is_class_dataset(data), "one of its YAMLs is of another task"
+    (data / "boxes.yaml").unlink()
     other.write_text("{")
     assert not is_class_dataset(other), "whoever reads it says what is wrong"
+    other.unlink()
+    for name in ("images", "labels"):
+        (data / "train" / name).mkdir()
+    assert not is_class_dataset(data), "train/ holds images and their labels"
 
 
 def test_classes_are_the_training_split_s_in_every_split(data, reported):

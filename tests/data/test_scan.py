@@ -84,7 +84,7 @@ def test_where_all_problems_are_is_told(tmp_path, monkeypatch, caplog):
     scan([tmp_path / "images"], 1, yaml_file=tmp_path / "my data.yaml")
     [line] = {r.getMessage() for r in caplog.records if "… and" in r.getMessage()}
     assert line.startswith("  … and 2 more; all of them: ")
-    assert line.endswith(f"python -m ultralytics check-data 'data={tmp_path}/my data.yaml'")
+    assert line.endswith(f"-m ultralytics check-data 'data={tmp_path}/my data.yaml'")
 
 
 def test_a_class_id_out_of_range_stops_the_run(tmp_path):

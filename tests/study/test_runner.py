@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,6 +239,15 @@ def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
     assert threads([None], ", threads: 3") == 3
     (tmp_path / "recipe.yaml").write_text("threads: 5\n", encoding="utf-8")
     assert threads([None], ", cfg: recipe.yaml") is None  # the recipe's counts
+    mixed = study()
+    first, *others = mixed.arms
+    mixed = replace(mixed, arms={**mixed.arms, first: {**mixed.arms[first], "cfg": str(tmp_path / "recipe.yaml")}})
+    made = runner._with_threads(mixed, tmp_path, [None] * 4)
+    assert [made.run(arm, 0).keys["threads"] for arm in (first, *others)] == [5] + [2] * len(others)
+    (tmp_path / "study.yaml").write_text(made.yaml_text(), encoding="utf-8")
+    made = runner._with_threads(mixed, tmp_path, [None])
+    assert [made.run(arm, 0).keys["threads"] for arm in (first, *others)] == [5] + [2] * len(others)  # as it began
+    (tmp_path / "study.yaml").unlink()
     made = runner._with_threads(study(), tmp_path, [None] * 4)
     (tmp_path / "study.yaml").write_text(made.yaml_text(), encoding="utf-8")
     assert threads([None]) == 2  # as it began

@@ -44,21 +44,25 @@ def class_name(folder: Path) -> str:
 
 def is_class_dataset(data: str | Path, task: str | None = None) -> bool:
     """Return True if a dataset is of class folders: where `task` or the key of its YAML says so; of a folder, where it
-    has folders of splits and no YAML in it says otherwise. What cannot be read is none."""
+    has folders of splits that do not hold images/ and labels/, and every YAML in it says so. What cannot be read is
+    none."""
     if task is not None:
         return in_folders(task)
     folder = user_path(data)
-    yamls = sorted(folder.glob("*.y*ml"))
-    if folder.is_dir() and not yamls:
-        return any((folder / name).is_dir() for usual in SPLIT_FOLDERS.values() for name in usual)
+    splits = [folder / name for usual in SPLIT_FOLDERS.values() for name in usual if (folder / name).is_dir()]
+    if folder.is_dir() and (not splits or any((s / "images").is_dir() and (s / "labels").is_dir() for s in splits)):
+        return False
     try:
-        documents = [read_yaml(file, DatasetError).data for file in yamls or [find_data_yaml(data)]]
+        files = sorted(folder.glob("*.y*ml")) if folder.is_dir() else [find_data_yaml(data)]
+        documents = [read_yaml(file, DatasetError).data for file in files]
     except UserError:
         return False
-    return any(isinstance(found, dict) and in_folders(found.get("task")) for found in documents)
+    return all(isinstance(found, dict) and in_folders(found.get("task")) for found in documents)
 
 
-def load_labelled_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:
+def load_labelled_dataset(
+    data: str | Path, needs: Sequence[str] = ("train", "val"), problems: list[DatasetError] | None = None
+) -> DatasetSpec:
     """Read a dataset of images and label files, see `load_dataset`.
 
     Raises:
@@ -67,7 +71,7 @@ def load_labelled_dataset(data: str | Path, needs: Sequence[str] = ("train", "va
     if is_class_dataset(data):
         hint = f"task={task_for(FOLDERS)} reads them"
         raise DatasetError("these are class folders, and the task needs labels of objects", str(data), hint)
-    return load_dataset(data, needs=needs)
+    return load_dataset(data, problems, needs=needs)
 
 
 def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:

@@ -160,7 +160,7 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
     weights = draw(images, DRAWS, np.random.default_rng(0)) if images else np.zeros((DRAWS, 0))
     resampled = {key: t.resample(weights) for key, t in tested.items()}
     metric = task_named(task).figures.metric
-    if done and not any(r.figures.get(metric) for r in done):
+    if done and all(r.figures.get(metric) == 0 for r in done):
         notes.append(f"{metric} is 0 in every run: none has learned anything yet, so nothing can be compared")
     arms = [_arm(name, records, tested) for name in dict.fromkeys(r.arm for r in records)]
     for arm in arms:

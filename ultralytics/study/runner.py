@@ -137,16 +137,24 @@ def _note(folder: Path) -> None:
 
 
 def _with_threads(study: Study, folder: Path, slots: Sequence[str | None]) -> Study:
-    """The study with a number of threads for all its runs on a CPU. A study that goes on keeps its number, whatever
-    `jobs` is."""
-    if all("threads" in study.run(arm, study.seeds[0]).keys for arm in study.arms):  # a recipe may have it too
+    """The study with a number of threads for all its runs on a CPU, but for arms whose recipe has one. A study that
+    goes on keeps its number, whatever `jobs` is."""
+    lacking = [arm for arm in study.arms if "threads" not in study.run(arm, study.seeds[0]).keys]
+    if not lacking:
         return study
     begun = folder / PLAN
     before = read_yaml(begun, ConfigError).data if begun.is_file() else None
-    base = before.get("base") if isinstance(before, dict) else None
-    kept = base.get("threads") if isinstance(base, dict) else None
+    own = before.get("arms") if isinstance(before, dict) else None
+    places = [before.get("base")] if isinstance(before, dict) else []
+    places += [own.get(arm) for arm in lacking] if isinstance(own, dict) else []
+    kept = next((p["threads"] for p in places if isinstance(p, dict) and "threads" in p), None)
     threads = fixed_threads(study.base.get("device"), kept, slots)
-    return study if threads is None else replace(study, base={**study.base, "threads": threads})
+    if threads is None:
+        return study
+    if len(lacking) == len(study.arms):
+        return replace(study, base={**study.base, "threads": threads})
+    given = {arm: {"threads": threads} for arm in lacking}
+    return replace(study, arms={arm: {**keys, **given.get(arm, {})} for arm, keys in study.arms.items()})
 
 
 class Runner:

@@ -636,6 +636,20 @@ def test_class_folders_without_a_split_are_one_finding(tmp_path):
     assert "there is no folder val" in finding.what
 
 
+def test_a_list_is_no_split_of_class_folders(folders):
+    (folders / "train.txt").write_text("train/dark/0.png\n")
+    (folders / "data.yaml").write_text("train: train.txt\nval: val\ntask: classify\nnames: [dark, grey, light]\n")
+    assert ("split-empty", "error") in {(f.kind, f.severity) for f in check_data(folders / "data.yaml").findings}
+
+
+def test_a_task_that_does_not_read_the_data_is_one_line(folders):
+    with pytest.raises(ConfigError, match=r"task=clasify is not offered \(tasks: detect, "):
+        check_data(folders, task="clasify")
+    [finding] = check_data(folders, task="detect").findings
+    assert "these are class folders" in finding.what
+    assert "task=classify reads them" in finding.what
+
+
 def test_the_command_draws_class_folders(folders, capsys, tmp_path):
     assert main(["check-data", f"data={folders}", "near=False", f"out={tmp_path / 'o'}"]) == 1
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ from tests.helpers.sources import tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_auto, prepare_dota
 from ultralytics.data.prepare.annotated import Annotated, class_order
-from ultralytics.data.prepare.dota import _name_classes, windows
+from ultralytics.data.prepare.dota import _is_class, _name_classes, windows
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imread
 
@@ -168,6 +168,14 @@ def test_wrong_options_and_an_empty_source(tmp_path):
 def test_auto_reads_it(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": HEAD + PLANE})
     assert load_dataset(prepare_auto(tmp_path / "s", tmp_path / "o")).task == "obb"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("plane", True), ("large vehicle 1", True), ("7", True), ("7 0", True), ("1 0.2 0.3 0.4", False), ("0.5", False)],
+)
+def test_coordinates_are_no_class(words, expected):
+    assert _is_class(words.split()) is expected
 
 
 def test_the_tiles_of_an_image_are_drawn_together(tmp_path):

@@ -615,6 +615,16 @@ def test_what_class_folders_cannot_be_made_to_is_one_line(options, text, tmp_pat
     assert not (tmp_path / "few").exists()
 
 
+def test_a_class_folder_that_links_to_another_is_a_class(tmp_path):
+    data = class_folders(tmp_path / "data")
+    (data / "train" / "same").symlink_to(data / "train" / "dark", target_is_directory=True)
+    out = subset(data, tmp_path / "few.yaml")
+    made = {name for name in files_of(tmp_path / "few") if name.startswith("train/")}
+    assert {f"train/same/{i}.png" for i in range(5)} < made
+    labels = scan_classes([data / "train"], load_class_dataset(out).names)
+    assert len(made) == len(labels), "as a training reads them"
+
+
 def test_a_class_without_images_keeps_its_folder(tmp_path, message):
     """Of several folders the class comes first, and what a split lacks stays a class."""
     for name in ("a", "b"):

@@ -104,8 +104,8 @@ def test_every_format_computes_what_the_network_does_at_any_size(name, tmp_path,
     model = network(name, shared)
     found = measured(model, tmp_path, monkeypatch)
     print(name, {k: {n: f"{v:.1e}" for n, v in of.items()} for k, of in found.items()})  # with -s, the table
-    for name, differences in found.items():
-        assert within(differences), name
+    for kind, differences in found.items():
+        assert within(differences), kind
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset, load_labelled_dataset
 from ultralytics.cfg.config import check_switches
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.data.check.dataset import Checked
 from ultralytics.data.check.findings import ERROR, SEVERITIES, Finding, with_hint
 from ultralytics.data.check.images import Look, Record
@@ -45,10 +46,12 @@ def check_data(
         ConfigError: it has no such split; no such task.
     """
     check_switches({"near": near})
+    if task is not None and task not in TASK_NAMES:
+        raise ConfigError(f"task={task} is not offered", hint=f"tasks: {', '.join(TASK_NAMES)}")
     problems: list[DatasetError] = []
     needs, by_folder = splits or ("train", "val"), is_class_dataset(data, task)
     try:
-        spec = load_class_dataset(data, needs) if by_folder else load_dataset(data, problems, needs=needs)
+        spec = load_class_dataset(data, needs) if by_folder else load_labelled_dataset(data, needs, problems)
     except DatasetError as e:
         place = re.fullmatch(r"(.*)(?::|, line )(\d+)", e.where, re.DOTALL)
         where = (place[1], int(place[2])) if place else (e.where, 0)
@@ -82,7 +85,7 @@ def check_data(
 def take_classes(split: Split, spec: DatasetSpec) -> dict[str, int]:
     """Leave the images of class folders in a split, and return the class of each; what else lies there is a finding."""
     split.by_folder = True
-    paths = [p for p in spec.splits[split.name] if p.is_dir()]
+    paths = [p for p in spec.splits[split.name] if p.exists()]  # what is missing has been found
     try:
         found, odd = list_classes(paths, spec.names)
     except DatasetError as e:

@@ -229,8 +229,9 @@ def _read_objects(file: Path, lines: Sequence[str], result: Annotated) -> Iterat
 
 
 def _is_class(words: Sequence[str]) -> bool:
-    """Return False for coordinates, as there are in rows of other formats: a class may be a number, but a whole one."""
-    return words[0].isdecimal() or not all(map(is_number, words))
+    """Return False for coordinates, as there are in rows of other formats: a class may be a number, but a whole one,
+    and behind it there is at most a difficulty."""
+    return not all(map(is_number, words)) or (len(words) <= 2 and all(w.isdecimal() for w in words))
 
 
 def _mark(tile: Annotated, objects: Sequence[_Object], window: tuple[int, int, int, int], file: str) -> None:
