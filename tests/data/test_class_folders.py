@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.cfg.class_folders import load_class_dataset
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data.build import build_dataloader
 from ultralytics.data.class_augment import (
@@ -56,6 +56,24 @@ def reported(monkeypatch, caplog):
 def scan(data, split="train", **more):
     spec = load_class_dataset(data)
     return scan_classes(spec.split(split), spec.names, **more)
+
+
+def test_what_is_of_class_folders_is_told_by_the_task_the_yaml_or_the_folders(data):
+    assert is_class_dataset(data)
+    assert not is_class_dataset(data, "detect")
+    assert not is_class_dataset(data / "train"), "it has no folders of splits"
+    assert not is_class_dataset(data / "gone.yaml")
+    assert is_class_dataset("shapes-cls.yaml"), "as it is bundled"
+    assert not is_class_dataset("shapes.yaml")
+    assert is_class_dataset("shapes.yaml", "classify")
+    other = data / "data.yaml"
+    other.write_text("train: train/images\nval: val/images\nnames: [a]\n")
+    assert not is_class_dataset(data), "train/ and val/ are those of a YAML of another task"
+    other.write_text("train: train\nval: val\nnames: [a]\ntask: classify\n")
+    assert is_class_dataset(data)
+    assert is_class_dataset(other)
+    other.write_text("{")
+    assert not is_class_dataset(other), "whoever reads it says what is wrong"
 
 
 def test_classes_are_the_training_split_s_in_every_split(data, reported):

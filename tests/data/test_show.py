@@ -1,21 +1,25 @@
 import random
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers.tasks import SHADES, class_folders
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data import show as module
 from ultralytics.data.build import EpochSampler, build_yolo_dataset
 from ultralytics.data.check.check import check_data
+from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.data.prepare import export_coco, prepare_voc
 from ultralytics.data.show import show
 from ultralytics.data.subset.subset import kfold, subset
 from ultralytics.utils.batch_plots import _GREY
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imread
+from ultralytics.utils.types import SampleKey
 
 
 @pytest.fixture
@@ -196,6 +200,44 @@ def test_a_split_without_usable_images(toy, tmp_path):
         file.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="none of the 6 images can be used"):
         show(toy, "val", out=tmp_path / "s.jpg")
+
+
+def test_class_folders_are_shown_as_they_are_trained_on(tmp_path, drawn, caplog, monkeypatch):
+    data = class_folders(tmp_path / "data")
+    (data / "train" / "dark" / "0.png").write_bytes(b"no image")
+    (data / "train" / "loose.png").write_bytes(b"")
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    wanted = {"mosaic": 0.5, "auto_augment": None, "erasing": 0.9}
+    out = show(data, n=64, seed=7, imgsz=32, out=tmp_path / "s.png", overrides=wanted)
+    assert imread(out) is not None
+    batch, options = drawn[0]
+    assert batch["img"].shape == (28, 3, 32, 32)  # 14 of the 15 images of train can be used
+    assert sorted(options["captions"][::2]) == sorted(f"{n}/{i}.png" for n in SHADES for i in range(5))[1:]
+    assert options["captions"][1::2] == ["augmented"] * 14
+    assert "mosaic=0.5 has no effect" in caplog.text
+    cfg = get_cfg(overrides={"imgsz": 32, "auto_augment": None, "erasing": 0.9})
+    names = dict(enumerate(sorted(SHADES)))
+    before, after = (ClassificationDataset([data / "train"], cfg, augment, names=names) for augment in (False, True))
+    for k, file in enumerate(batch["im_file"][::2]):
+        i = list(before.im_files).index(file)
+        assert torch.equal(batch["img"][2 * k], before[i]["img"])
+        assert torch.equal(batch["img"][2 * k + 1], after[SampleKey(i, (7, 0, k), ())]["img"])
+    assert [f"{Path(f).parent.name}/{Path(f).name}" for f in batch["im_file"][::2]] == options["captions"][::2]
+    show(data, "val", n=2, seed=1, out=tmp_path / "v.png")
+    assert drawn[1][0]["img"].shape == (4, 3, 224, 224)
+    for options, message in (
+        ({"overrides": {"tiles": 64}}, "tiles=64 is for boxes"),
+        ({"split": "test"}, "there is no folder test"),
+        ({"task": "detect"}, "dataset YAML"),
+    ):
+        with pytest.raises(UserError) as e:
+            show(data, **options)
+        assert message in str(e.value)
+        assert "\n" not in str(e.value)
+    for file in (data / "val").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="none of the 6 images can be used"):
+        show(data, "val", out=tmp_path / "w.png")
 
 
 def test_a_sheet_is_drawn_for_any_number(toy, tmp_path):

@@ -14,9 +14,10 @@ from ultralytics.cli import main
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.models.yolo.export import KNOWN, export_weights
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import NETWORKS, DetectionModel
 from ultralytics.utils.errors import UserError
 
+HEADS = {"Segment": "seg", "Pose": "pose", "OBB": "obb", "Classify": "cls"}
 NET = """
 nc: 3
 scales: {n: [0.33, 0.0625, 128]}
@@ -116,10 +117,47 @@ def test_what_is_read_back_is_what_was_written(weights, tmp_path, half):
     assert torch.equal(a.model.eval()(x)[0], b.model.eval()(x)[0])
 
 
+CLASSIFIER = """
+nc: 3
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, C2f, [16, True]]
+  - [-1, 1, ResNetLayer, [16, 8, 2, False, 2]]
+head:
+  - [-1, 1, Classify, [nc]]
+"""
+
+
+def test_a_classifier_has_the_layout_of_the_references(tmp_path):
+    """Its head is the reference's; of its network the reference keeps no number of classes, and BN stays as it is."""
+    (tmp_path / "cls.yaml").write_text(CLASSIFIER, encoding="utf-8")
+    torch.manual_seed(0)
+    yolo = YOLO(str(tmp_path / "cls.yaml"))
+    yolo.model.names = {0: "a", 1: "b", 2: "c"}
+    yolo.save(tmp_path / "own.pt")
+    out = export_weights(tmp_path / "own.pt", tmp_path / "theirs.pt", half=False)
+    model = read_inert(out)["model"]
+    assert model.path == "ultralytics.nn.tasks.ClassificationModel"
+    assert {"yaml", "save", "names", "stride", "args", "task"} <= set(model.state)
+    assert not {"nc", "inplace", "end2end", "kpt_shape"} & set(model.state)
+    assert (model.get("stride").tolist(), model.get("task"), model.get("save")) == ([1.0], "classify", [])
+    head = list(model.get("_modules")["model"].get("_modules").values())[-1]
+    assert (head.path, head.get("i"), head.get("f")) == ("ultralytics.nn.modules.head.Classify", 3, [-1])
+    assert list(head.get("_modules")) == ["conv", "pool", "drop", "linear"]
+    assert {r.get("eps") for r in records(model) if r.path.endswith("BatchNorm2d")} == {1e-5}
+    again = YOLO(str(out))
+    x = torch.rand(2, 3, 40, 64)
+    assert (again.task, again.names) == ("classify", yolo.model.names)
+    assert torch.equal(again.model.eval()(x), yolo.model.eval()(x))
+
+
 def test_every_module_of_the_table_is_of_ours_or_not_there():
     """An attribute of the table that our instances lack would be missed when such a network is written."""
-    net = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
-    for module in net.modules():
+    nets = [DetectionModel("yolov8n.yaml", nc=3, verbose=False)]
+    nets += [NETWORKS[head](f"yolov8n-{name}.yaml", nc=3, verbose=False) for head, name in HEADS.items()]
+    known = {f"{type(m).__module__}.{type(m).__qualname__}" for m in (net.model[-1] for net in nets)}
+    assert known <= set(KNOWN), "every head can go"
+    for module in (m for net in nets for m in net.modules()):
         path = f"{type(module).__module__}.{type(module).__qualname__}"
         assert all(hasattr(module, name) for name in KNOWN.get(path, ())), path
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.helpers.runs import equal_runs, interrupt, left, stop_at
-from tests.helpers.tasks import HEADS, QUIET, task_data, tiny_network
+from tests.helpers.tasks import HEADS, QUIET, class_folders, classify_network, task_data, tiny_network
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli.words import mode_first
@@ -18,6 +18,7 @@ from ultralytics.data import dataset, masks
 from ultralytics.data.augment import to_sample
 from ultralytics.data.letterbox import LetterBox
 from ultralytics.data.polygons import Polygons
+from ultralytics.data.prepare import export_coco
 from ultralytics.models.yolo.modes import task_for
 from ultralytics.models.yolo.run import run
 from ultralytics.models.yolo.task import TASKS
@@ -75,12 +76,12 @@ def test_a_run_has_the_tasks_columns(task, given):
     assert (again.save_dir / "predictions.json").is_file()
 
 
+@pytest.mark.filterwarnings("ignore:hotcoco")
 def test_what_is_learned_is_found(task, tmp_path):
     """Labels that a validation is given back as detections are all right."""
-    folder = tmp_path / "data"
-    validator = TASKS[task].validator(
-        args={**validation_keys(), "data": str(task_data(folder, task)), "task": task, "project": str(tmp_path)}
-    )
+    data = task_data(tmp_path / "data", task)
+    keys = {**validation_keys(), "data": str(data), "task": task, "project": str(tmp_path), "save_json": True}
+    validator = TASKS[task].validator(args=keys)
     network = YOLO(str(tiny_network(tmp_path, task))).model
     network.names = {i: f"c{i}" for i in range(3)}
     validator.postprocess = lambda preds: [perfect(task, validator.batch, i) for i in range(len(preds[0]))]
@@ -96,13 +97,22 @@ def test_what_is_learned_is_found(task, tmp_path):
     for at in LETTERS[task]:
         assert figures[f"metrics/mAP50({at})"] == pytest.approx(0.995, abs=0.01)
         assert figures[f"metrics/mAP50-95({at})"] > least[at]
+    document = json.loads(export_coco(data, tmp_path / "val.json").read_text(encoding="utf-8"))
+    rows = json.loads((validator.save_dir / "predictions.json").read_text(encoding="utf-8"))
+    for key in ("category_id", "image_id"):  # 0 to 2 each
+        assert {r[key] for r in rows} == {a[key] for a in document["annotations"]}, "the files fit each other"
     if task == "obb":
         figures = validator.metrics.dota
         assert (figures["mAP50"], figures["mAP50_voc07"]) == pytest.approx((1, 1))
     else:
-        pytest.importorskip("hotcoco")
+        hotcoco = pytest.importorskip("hotcoco")
         figures = validator.metrics.coco[validator.compared]
         assert figures["AP50"] == pytest.approx(1), "at the images' size"
+        elsewhere = hotcoco.COCO(document)
+        evaluation = hotcoco.COCOeval(elsewhere, elsewhere.load_res(rows), validator.compared)
+        evaluation.params.kpt_oks_sigmas = [0.25] * 4
+        evaluation.run()
+        assert evaluation.get_results()["AP50"] == pytest.approx(1), "of the files alone"
 
 
 def validation_keys():
@@ -154,13 +164,30 @@ def test_runs_lie_in_a_folder_of_their_task(task, given, monkeypatch, tmp_path):
 
 
 def test_labels_of_another_task_are_one_line(task, tmp_path):
-    other = "pose" if task != "pose" else "segment"
+    other = "pose" if task != "pose" else "obb"
     data = task_data(tmp_path / "other", other)
     with pytest.raises(UserError) as raised:
         trained(
             task, {**QUIET, "model": str(tiny_network(tmp_path, task)), "data": str(data), "project": str(tmp_path)}
         )
     assert "\n" not in str(raised.value)
+    assert f"task={other} reads them" in str(raised.value), "the right task is named"
+
+
+def test_class_folders_are_of_another_task(task, tmp_path):
+    """A YAML of theirs trained on backgrounds alone; and a classifier told nothing of the labels beside its images."""
+    data = class_folders(tmp_path / "data")
+    file = data / "data.yaml"
+    keys = {**QUIET, "model": str(tiny_network(tmp_path, task)), "project": str(tmp_path)}
+    for given in (data, file):
+        with pytest.raises(UserError, match=r"these are class folders, .* \(task=classify reads them\)"):
+            trained(task, {**keys, "data": str(given)})
+        with pytest.raises(UserError, match="task=classify reads them"):
+            YOLO(keys["model"]).val(data=str(given), project=str(tmp_path))
+        file.write_text("train: train\nval: val\ntask: classify\nnames: [dark, grey, light]\n", encoding="utf-8")
+    labelled = {**keys, "model": str(classify_network(tmp_path)), "data": str(task_data(tmp_path / "labelled", task))}
+    with pytest.raises(UserError, match=r"hold no images \(its images have labels, .*: task=.* reads them"):
+        trained("classify", labelled)
 
 
 def test_the_datas_keypoints_are_the_networks(tmp_path):

@@ -67,7 +67,7 @@ def test_coco_figures_and_predictions_are_written(yolo, toy, tmp_path, seen):
     assert written["coco"] == m.coco == figures | {"per_class": m.coco["per_class"]}
     rows = json.loads((tmp_path / "v" / "val" / "predictions.json").read_text(encoding="utf-8"))
     assert len(rows) == sum(len(i.found) for i in images)
-    assert {r["category_id"] for r in rows} <= {1, 2, 3}
+    assert {r["category_id"] for r in rows} <= {0, 1, 2}
     without = yolo.val(project=str(tmp_path / "v"), name="w", conf=0.0001, coco=False, **QUIET)
     assert without.coco is None
     assert "coco" not in json.loads((tmp_path / "v" / "w" / "metrics.json").read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ def test_classes_that_the_dataset_has_not_leave_files_whole_and_the_console_quie
     assert "not drawn" not in out
     assert metrics.coco is not None
     rows = json.loads((tmp_path / "v" / "val" / "predictions.json").read_text(encoding="utf-8"))
-    assert {r["category_id"] for r in rows} <= {1, 2, 3}
+    assert {r["category_id"] for r in rows} <= {0, 1, 2}
     every = model.predict(sorted(map(str, toy.parent.glob("images/val/*"))), imgsz=64, conf=0.001, verbose=False)
     assert any((r.boxes.cls >= 3).any() for r in every)  # there was something to complain of
 

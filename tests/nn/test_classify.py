@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import Classify
+from ultralytics.nn.modules import Classify, head
 from ultralytics.nn.summary import explain
 from ultralytics.nn.tasks import ClassificationModel, network_of
 from ultralytics.utils.classification import v8ClassificationLoss
@@ -135,6 +135,8 @@ def test_the_bundled_file_with_attention():
 
 
 def test_where_scripts_look_for_it():
+    assert head.Classify is Classify
+    assert Classify.__module__ == head.__name__  # as logs of the reference name it
     assert tasks.Classify is Classify
     assert network_of("Classify") is ClassificationModel
     assert network_of("Detect") is tasks.DetectionModel

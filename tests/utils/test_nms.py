@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,16 @@ def test_the_references_rule_for_rotated_boxes(fixtures):
     for threshold in (45, 20):
         assert nms.nms_rotated(boxes, scores, threshold / 100).tolist() == z[f"keep_{threshold}"].tolist()
     assert nms.nms_rotated(boxes[:0], scores[:0]).tolist() == []
+
+
+def test_the_angle_is_the_first_number_behind_the_scores():
+    """Of a head with more numbers at each anchor, `OBB [nc, 2]`."""
+    y = torch.zeros(1, 4 + 1 + 2, 3)
+    y[0, :, 0] = torch.tensor([50, 50, 100, 8, 0.9, 0.0, 7])
+    y[0, :, 1] = torch.tensor([50, 50, 100, 8, 0.8, math.pi / 2, 7])  # lies across the first
+    y[0, :, 2] = torch.tensor([50, 51, 100, 8, 0.7, 0.0, -7])
+    [found] = non_max_suppression(y, nc=1, rotated=True, extras=2)
+    assert found[:, 4:].tolist() == [pytest.approx([0.9, 0, 0, 7]), pytest.approx([0.8, 0, math.pi / 2, 7])]
 
 
 def test_a_rotated_box_that_is_gone_suppresses_nothing():

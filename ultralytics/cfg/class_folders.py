@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.cfg.paths import find_data_yaml
+from ultralytics.cfg.tasks import FOLDERS, in_folders, task_for
+from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import has_unsafe, is_text
+from ultralytics.utils.yaml import read_yaml
 
 # what the folder of a split may be called, the usual name first
 SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -37,6 +40,34 @@ def folders_of_classes(split: Path) -> list[Path]:
 def class_name(folder: Path) -> str:
     """Return the class of a folder: its name, however the file system writes its accents."""
     return unicodedata.normalize("NFC", folder.name)
+
+
+def is_class_dataset(data: str | Path, task: str | None = None) -> bool:
+    """Return True if a dataset is of class folders: where `task` or the key of its YAML says so; of a folder, where it
+    has folders of splits and no YAML in it says otherwise. What cannot be read is none."""
+    if task is not None:
+        return in_folders(task)
+    folder = user_path(data)
+    yamls = sorted(folder.glob("*.y*ml"))
+    if folder.is_dir() and not yamls:
+        return any((folder / name).is_dir() for usual in SPLIT_FOLDERS.values() for name in usual)
+    try:
+        documents = [read_yaml(file, DatasetError).data for file in yamls or [find_data_yaml(data)]]
+    except UserError:
+        return False
+    return any(isinstance(found, dict) and in_folders(found.get("task")) for found in documents)
+
+
+def load_labelled_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:
+    """Read a dataset of images and label files, see `load_dataset`.
+
+    Raises:
+        DatasetError: it is of class folders.
+    """
+    if is_class_dataset(data):
+        hint = f"task={task_for(FOLDERS)} reads them"
+        raise DatasetError("these are class folders, and the task needs labels of objects", str(data), hint)
+    return load_dataset(data, needs=needs)
 
 
 def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:

@@ -31,6 +31,11 @@ def tasks_of(kinds: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name, words in TASKS.items() if words.labels in kinds)
 
 
+def in_folders(task: object) -> bool:
+    """Return True for the name of a task whose data are folders of classes."""
+    return task in tasks_of([FOLDERS])
+
+
 def labelled() -> dict[str, str]:
     """Return task → kind of labels, of those that have label files."""
     return {name: words.labels for name, words in TASKS.items() if words.labels != FOLDERS}

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from ultralytics.cfg.config import Config, is_given
+from ultralytics.cfg.keys import KNOBS
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import UInt8Array
 
 Rng = np.random.Generator
@@ -23,6 +26,29 @@ TRIES = 10  # for a rectangle that lies within the image
 LARGEST = 1 << 25  # pixels that are resized as a whole, as the reference does
 LONGEST = 32  # times the side: what is longer is cut before it is resized
 RATIO, ERASED, ERASED_RATIO = (3 / 4, 4 / 3), (0.02, 0.33), (0.3, 3.3)  # of crops and of erased rectangles
+
+IMGSZ = 224  # pixels, where no size is given
+# keys of a training that a classifier's samples do not ask for
+IDLE = (
+    "mosaic", "mixup", "copy_paste", "degrees", "translate", "shear", "perspective", "bgr", "rect", "close_mosaic"
+)  # fmt: skip
+JITTER = ("hsv_h", "hsv_s", "hsv_v")
+
+
+def settle_size(args: Config) -> None:
+    """Give a run its image size where none is given."""
+    if args.is_default("imgsz"):
+        args.set("imgsz", IMGSZ, "classify default")
+
+
+def warn_idle(args: Config) -> None:
+    """Name the keys that are given and change nothing of a classifier's samples."""
+    idle = dict.fromkeys(IDLE, "a classifier's images are neither mixed nor bent by it")
+    if args.auto_augment:
+        idle |= dict.fromkeys(JITTER, f"auto_augment={args.auto_augment} chooses the colours (None: jitter)")
+    for key, why in idle.items():
+        if is_given(args, key) and getattr(args, key) != KNOBS[key].default:
+            LOGGER.warning("%s=%s has no effect: %s", key, getattr(args, key), why)
 
 
 def resized_crop(image: UInt8Array, size: tuple[int, int], crop_fraction: float = 1.0) -> UInt8Array:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,8 @@ import numpy as np
 from ultralytics.cfg.class_folders import class_name, folders_of_classes
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, signature
 from ultralytics.data.instances import Instances
+from ultralytics.data.kinds import KINDS, kind_of
+from ultralytics.data.labels import label_file
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.scan import check_pixels
 from ultralytics.utils.errors import DatasetError
@@ -53,13 +55,16 @@ def scan_classes(
     Raises:
         DatasetError: there are no images, or none that can be used.
     """
-    found, advice = _list_images(paths, names)
+    found, odd = list_classes(paths, names)
+    advice = [f"{place}: {what}" for place, what in odd]
     kept = [(f, c) for c, files in found.items() for f in sorted(files)[: max(round(len(files) * fraction), 1)]]
     kept.sort()
     files, classes = [f for f, _ in kept], np.array([c for _, c in kept], np.float32)
     where = ", ".join(map(str, paths))
     if not files:
-        raise DatasetError("the class folders hold no images", where, advice[0] if advice else "")
+        kind = kind_of([label_file(place) for place, _ in odd])
+        hint = f"its images have labels, {KINDS[kind][0]}: {KINDS[kind][1]}" if kind else "".join(advice[:1])
+        raise DatasetError("the class folders hold no images", where, hint)
     memory = ScanCache(files, paths, fraction, cache_dir)
     now = np.zeros((len(files), 4, 3), np.int64)
     now[:, 0] = [signature(f) for f in files]
@@ -71,23 +76,54 @@ def scan_classes(
         memory.keep(entry)
     labels = _label_set(files, classes, names, entry, memory.names)
     if not len(labels):
-        more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
-        raise DatasetError(f"none of the {len(files)} images can be used: {labels.problems[0]}{more}", where)
+        raise _none_usable(labels, len(files), where)
     _report_classes(desc, labels, names, advice)
     return labels
 
 
-def _list_images(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[int, list[str]], list[str]]:
-    """Return the images of each class, and a line for each thing that may not be meant so."""
+def first_usable(images: Iterable[tuple[str, int]], n: int, names: Mapping[int, str]) -> LabelSet:
+    """Check images, with their classes, one after another until `n` can be used, and return these; nothing of it is
+    remembered.
+
+    Raises:
+        DatasetError: none can be used.
+    """
+    files, classes, seen = list[str](), list[int](), list[ScannedImage]()
+    for file, number in images:
+        if sum(s.usable for s in seen) == n:
+            break
+        files.append(file)
+        classes.append(number)
+        seen.append(_check_image(file, None))
+    if not files:
+        raise DatasetError("the class folders hold no images")
+    labels = _label_set(files, np.array(classes, np.float32), names, Entry.join(seen), "")
+    if not len(labels):
+        raise _none_usable(labels, len(files), os.path.dirname(files[0]))
+    return labels
+
+
+def _none_usable(labels: LabelSet, count: int, where: str) -> DatasetError:
+    more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
+    return DatasetError(f"none of the {count} images can be used: {labels.problems[0]}{more}", where)
+
+
+def list_classes(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[int, list[str]], list[tuple[str, str]]]:
+    """Return the images of each class (id → files) in folders of class folders, and what may not be meant so: where it
+    is, and what.
+
+    Raises:
+        DatasetError: a path is no folder.
+    """
     ids = {unicodedata.normalize("NFC", name): i for i, name in names.items()}  # as `class_name` gives them
     found: dict[int, list[str]] = {}
-    advice: list[str] = []
+    advice: list[tuple[str, str]] = []
     for path in (Path(os.path.abspath(p)) for p in paths):
         if not path.is_dir():
             raise DatasetError("a split of a classifier is a folder of class folders", str(path))
         loose = [e.name for e in os.scandir(path) if not e.is_dir() and _is_image(e.name)]
         if loose:
-            advice.append(f"{path / min(loose)}: {counted(len(loose), 'image')} in no class folder, passed over")
+            advice.append((str(path / min(loose)), f"{counted(len(loose), 'image')} in no class folder, passed over"))
         others: list[str] = []
         skipped: list[str] = []
         for folder in folders_of_classes(path):
@@ -97,13 +133,13 @@ def _list_images(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[
                 others += [os.path.join(place, f) for f in files if not _is_image(f) and not f.startswith(".")]
             number = ids.get(class_name(folder))
             if number is None:
-                advice.append(f"{folder}: no class is called that; {counted(len(images), 'image')} passed over")
+                advice.append((str(folder), f"no class is called that; {counted(len(images), 'image')} passed over"))
             else:
                 found.setdefault(number, []).extend(images)
         if others:
-            advice.append(f"{min(others)}: {counted(len(others), 'file')} of class folders no image, passed over")
+            advice.append((min(others), f"{counted(len(others), 'file')} of class folders no image, passed over"))
         if skipped:
-            advice.append(f"{skipped[0]}: {counted(len(skipped), 'link')} to folders read already, passed over")
+            advice.append((skipped[0], f"{counted(len(skipped), 'link')} to folders read already, passed over"))
     return {c: files for c, files in found.items() if files}, advice
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.cfg.tasks import labelled, task_for
+from ultralytics.data.images import list_images
 from ultralytics.data.labels import BOX_COLUMNS, FEWEST_POINTS, RowForm, _holds_points, label_file
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_bytes
@@ -76,6 +78,16 @@ def kind_of(files: Sequence[str], least: int = 1) -> str:
     if columns == CORNER_COLUMNS:
         return "corners"
     return "polygons" if counts and all(n % 2 and n > BOX_COLUMNS + 1 for n in counts) else ""
+
+
+def kind_of_dataset(spec: DatasetSpec) -> str:
+    """Return the kind of the first label rows that a dataset has; "" where there are none, or of several kinds."""
+    for paths in spec.splits.values():
+        with contextlib.suppress(DatasetError):
+            found = kind_of([label_file(image) for image in list_images(paths)[:LOOKED_AT]])
+            if found:
+                return found
+    return ""
 
 
 def _is_pose(values: list[float]) -> bool:

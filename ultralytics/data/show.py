@@ -8,13 +8,19 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.keys import TILE_KEYS
 from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
+from ultralytics.data.class_augment import settle_size, warn_idle
+from ultralytics.data.class_dataset import ClassificationDataset
+from ultralytics.data.class_scan import first_usable, list_classes
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.images import listable, relative_names
 from ultralytics.data.kinds import form_of
@@ -31,6 +37,7 @@ from ultralytics.utils.types import Batch, Sample, SampleKey
 
 MOST = 64  # pairs of images on a sheet
 SHEET = 2560  # longest side, pixels
+AUGMENTED = "augmented"  # what is written below a training sample
 AUGMENTATION = tuple(k for k, f in KNOBS.items() if f.group == "augmentation")
 
 
@@ -52,8 +59,9 @@ def show(
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
     mosaics take their partners. Labels are read as for `task`, or as the YAML or their rows say. With `tiles` among the
-    overrides the samples are tiles, and whole images as a training has them. The options are those of the command
-    `show`, its keys of the augmentation and of tiles `overrides`, and `source` is what to call their origin.
+    overrides the samples are tiles, and whole images as a training has them. Of class folders the middle of each image
+    is drawn, as a validation sees it, and a training sample. The options are those of the command `show`, its keys of
+    the augmentation and of tiles `overrides`, and `source` is what to call their origin.
 
     Returns:
         The image's file.
@@ -67,30 +75,71 @@ def show(
     font = checked_font(font)
     size = {} if imgsz is None else {"imgsz": imgsz}
     cfg = get_cfg(overrides={**(overrides or {}), **size, "seed": seed, "mask_ratio": 1}, source=source)
-    settle_tiles(cfg)
-    spec = load_dataset(data, needs=[split])
-    name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
     given = None if out is None else _checked_place(out, overwrite)
-    names = relative_names(spec.split(split))
-    annotations = form_of(spec, sorted(names), task, 1).annotations
-    after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed, annotations)
-    shown = _name_samples(after, names)
-    chosen = sorted(range(len(after)), key=lambda i: rank(seed, shown[i]))[:n]
-    if len(chosen) < n:
-        LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), len(chosen))
-    batch = _load_pairs(after, chosen, seed)
-    captions = [text for i in chosen for text in (shown[i], "augmented")]
-    shape: dict[str, Any] = {"columns": 2 * math.ceil(math.sqrt(len(chosen))), "captions": captions, "group": 2}
-    file = given or _new_file(f"{name}-{split}")
+    sheet = (_of_classes if is_class_dataset(data, task) else _of_objects)(cfg, data, split, n, task)
+    count = len(sheet.captions) // 2
+    if count < n:
+        LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), count)
+    shape: dict[str, Any] = {"columns": 2 * math.ceil(math.sqrt(count)), "captions": sheet.captions, "group": 2}
+    file = given or _new_file(f"{sheet.name}-{split}")
     try:
-        plot_images(batch, file, spec.names, len(captions), SHEET, font=font, **shape)
+        plot_images(sheet.batch, file, sheet.names, 2 * count, SHEET, font=font, **shape)
     except UserError as e:
         if given is None:
             file.unlink(missing_ok=True)
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
-    what = counted(len(chosen), "image" if after.tiles is None else "sample")
-    LOGGER.info("%s of %s%s before and after augmentation: %s", what, split, ", each" * (len(chosen) > 1), file)
+    what = counted(count, sheet.of)
+    LOGGER.info("%s of %s%s before and after augmentation: %s", what, split, ", each" * (count > 1), file)
     return file
+
+
+class _Sheet(NamedTuple):
+    """Pairs of images, those of a pair one behind the other, and what is written below each."""
+
+    name: str  # of the dataset
+    names: Mapping[int, str]  # of its classes
+    batch: Any
+    captions: list[str]
+    of: str  # what a pair shows: image or sample
+
+
+def _of_objects(cfg: Config, data: str | Path, split: str, n: int, task: str | None) -> _Sheet:
+    """Draw a split of images and label files."""
+    settle_tiles(cfg)
+    spec = load_dataset(data, needs=[split])
+    names = relative_names(spec.split(split))
+    annotations = form_of(spec, sorted(names), task, 1).annotations
+    after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), cfg.seed, annotations)
+    shown = _name_samples(after, names)
+    chosen = sorted(range(len(after)), key=lambda i: rank(cfg.seed, shown[i]))[:n]
+    captions = [text for i in chosen for text in (shown[i], AUGMENTED)]
+    of = "image" if after.tiles is None else "sample"
+    return _Sheet(_name_of(spec), spec.names, _load_pairs(after, chosen, cfg.seed), captions, of)
+
+
+def _of_classes(cfg: Config, data: str | Path, split: str, n: int, _: str | None) -> _Sheet:
+    """Draw a split of class folders: the middle of each image, as a validation sees it, and a training sample."""
+    if cfg.tiles is not None:
+        raise ConfigError(f"tiles={cfg.tiles} is for boxes, and class folders have none", hint="leave it out")
+    settle_size(cfg)
+    warn_idle(cfg)
+    spec = load_class_dataset(data, [split])
+    paths = spec.split(split)
+    names, found = relative_names(paths), list_classes(paths, spec.names)[0]
+    listed = [(names.get(file, file), file, number) for number, files in found.items() for file in files]
+    listed.sort(key=lambda image: rank(cfg.seed, image[0]))
+    labels = first_usable([image[1:] for image in listed], n, spec.names)
+    before, after = (ClassificationDataset(labels, cfg, augment) for augment in (False, True))
+    keys = [SampleKey(i, (cfg.seed, 0, i), ()) for i in range(len(labels))]
+    batch = ClassificationDataset.collate_fn([sample for key in keys for sample in (before[key], after[key])])
+    boxes = {"batch_idx": torch.zeros(0), "cls": torch.zeros(0), "bboxes": torch.zeros(0, 4)}
+    captions = [text for file in labels.im_files for text in (names.get(file, file), AUGMENTED)]
+    return _Sheet(_name_of(spec), spec.names, {**batch, **boxes}, captions, "image")
+
+
+def _name_of(spec: DatasetSpec) -> str:
+    """Return what a dataset is called: its YAML or, of data.yaml, the folder."""
+    return spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
 
 
 def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.class_folders import load_labelled_dataset
 from ultralytics.cfg.config import Config, check_classes, keys_of
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
@@ -361,7 +362,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
 
     def load_data(self, data: str, split: str) -> DatasetSpec:
         """Read a dataset, which must have a split."""
-        return load_dataset(data, needs=[split])
+        return load_labelled_dataset(data, [split])
 
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""

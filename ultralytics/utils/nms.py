@@ -181,7 +181,7 @@ def non_max_suppression(  # size: the reference's arguments, each explained
         multi_label: a box may carry every class above the threshold, instead of its best.
         max_det: most detections per image; max_nms: most candidates considered.
         nc: classes, all behind the boxes when 0.
-        rotated: boxes have an angle in radians, the last row of the prediction.
+        rotated: boxes have an angle in radians, the first row behind the scores.
         max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
             the input never changes.
         labels: of the reference, not offered.
@@ -212,7 +212,9 @@ def non_max_suppression(  # size: the reference's arguments, each explained
     for image, mask in zip(y, candidate, strict=True):
         rows = image[: 4 + nc, mask].t()
         rows = rows.float() if rows.dtype.itemsize < 4 else rows
-        boxes = torch.cat((rows[:, :4], image[-1:, mask].t().to(rows.dtype)), 1) if rotated else xywh2xyxy(rows[:, :4])
+        boxes = xywh2xyxy(rows[:, :4])
+        if rotated:
+            boxes = torch.cat((rows[:, :4], image[4 + nc : 5 + nc, mask].t().to(rows.dtype)), 1)
         found = _above_threshold(boxes, rows[:, 4:], conf_thres, wanted, several)
         order = found[1].argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label, anchor = (part[order] for part in found)

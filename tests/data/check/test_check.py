@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.tasks import class_folders
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
 from ultralytics.data.check import rules
@@ -27,6 +29,7 @@ from ultralytics.data.check.check import check_data
 from ultralytics.data.check.dataset import Checked, orphans
 from ultralytics.data.check.rules import KINDS
 from ultralytics.data.check.splits import Split
+from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.kinds import form_of
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -590,6 +593,58 @@ def test_labels_of_other_tasks_are_judged_by_their_rules(tmp_path, task, severit
     assert (len(labels), len(labels.cls)) == (report.splits["train"]["usable"], report.splits["train"]["boxes"])
 
 
+FOLDERED = "class-folder", "duplicate-labels", "leak-bytes", "class-absent", "image-undecodable"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Class folders in which each of FOLDERED is to be found, and nothing else."""
+    data = class_folders(tmp_path / "data")
+    (data / "train" / "dark" / "bad.png").write_bytes(b"no image")
+    shutil.copy(data / "train" / "dark" / "0.png", data / "val" / "dark" / "copy.png")
+    shutil.copy(data / "train" / "light" / "0.png", data / "train" / "grey" / "other.png")
+    (data / "train" / "light" / "0.txt").write_text("9 9 9\n")  # no label file: nothing reads one here
+    shutil.move(data / "val" / "grey", data / "val" / "gray")
+    return data
+
+
+def test_class_folders_are_checked(folders):
+    report = check_data(folders, near=False)
+    assert {f.kind for f in report.findings} == {*FOLDERED, "duplicate-bytes"}
+    places = {(f.kind, Path(f.path).relative_to(folders).as_posix()) for f in report.findings}
+    assert places >= {
+        *(("class-folder", "train/light/0.txt"), ("class-folder", "val/gray")),
+        *(("image-undecodable", "train/dark/bad.png"), ("leak-bytes", "train/dark/0.png")),
+        *(("duplicate-labels", "train/light/0.png"), ("class-absent", ".")),
+    }
+    [twice] = [f.what for f in report.findings if f.kind == "duplicate-labels"]
+    assert "one and the same image is in the folder of another class: " in twice
+    assert twice.endswith(str(Path("train/grey/other.png")))
+    assert [(s["images"], s["usable"]) for s in report.splits.values()] == [(17, 16), (5, 5)]
+    assert {name: per["train"]["images"] for name, per in report.classes.items()} == {"dark": 5, "grey": 6, "light": 5}
+    labels = scan_classes([folders / "train"], dict(enumerate(["dark", "grey", "light"])))
+    assert (len(labels), labels.left_out) == (16, 1), "as a training has them"
+    (folders / "data.yaml").write_text("train: train\nval: val\ntask: classify\nnames: [dark, grey, light]\n")
+    assert check_data(folders / "data.yaml", near=False).splits == report.splits
+    assert check_data(folders, ["val"], near=False).splits == {"val": report.splits["val"]}
+
+
+def test_class_folders_without_a_split_are_one_finding(tmp_path):
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    [finding] = check_data(tmp_path).findings
+    assert (finding.kind, finding.severity) == ("yaml", "error")
+    assert "there is no folder val" in finding.what
+
+
+def test_the_command_draws_class_folders(folders, capsys, tmp_path):
+    assert main(["check-data", f"data={folders}", "near=False", f"out={tmp_path / 'o'}"]) == 1
+    out = capsys.readouterr().out
+    assert "train  17 images, 16 usable\n" in out
+    assert re.search(r"^grey +6 +0$", out, re.MULTILINE)
+    assert "box" not in out
+    assert (tmp_path / "o" / "check.png").stat().st_size > 5000
+
+
 def test_every_kind_is_explained_and_tried():
     # Those that a test cannot bring about on any machine.
     hard = {"folder-unreadable", "split-unusable", "ignore-unreadable", "ignore-link"}
@@ -598,7 +653,7 @@ def test_every_kind_is_explained_and_tried():
         "ignore-text",
         "ignore-orphan",
     }
-    assert {c[2] for c in CASES} | {c[2] for c in MARKED} == set(KINDS) - hard - same_code
+    assert {c[2] for c in CASES} | {c[2] for c in MARKED} | {*FOLDERED} == set(KINDS) - hard - same_code
     assert len(CASES) >= 40
 
 

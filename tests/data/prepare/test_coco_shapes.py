@@ -1,15 +1,19 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.sources import COCO, exif, tree
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import parse_ignored
 from ultralytics.data.prepare import export_coco, prepare_coco, prepare_yolo
 from ultralytics.data.prepare import names as published
 from ultralytics.data.prepare.coco_shapes import flip_of
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.images import imwrite
 from ultralytics.utils.masks import filled
 
 
@@ -152,6 +156,31 @@ def test_keypoints_and_which_mirror_one_another(tmp_path):
     again = load_dataset(prepare_coco(out, tmp_path / "p", tmp_path / "o/images/train", task="pose"))
     assert (again.kpt_shape, again.flip_idx) == (spec.kpt_shape, spec.flip_idx)
     assert rows(tmp_path / "p") == rows(tmp_path / "o")
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "good", "bad"),
+    [
+        ("segment", "", "0 .1 .1 .5 .1 .5 .5", "0 .5 .5 .2 .2"),
+        ("obb", "", "0 .1 .1 .5 .1 .5 .5 .1 .5", "0 .1 .1 .5 .1 .5 .5"),
+        ("pose", "kpt_shape: [1, 3]\n", "0 .5 .5 .2 .2 .5 .5 2", "0 .5 .5 .2 .2 .5 .5 7"),
+        ("detect", "", "0 .5 .5 .2 .2", "0 .1 .1"),
+    ],
+)
+def test_what_is_exported_is_what_a_training_has(tmp_path, task, more, good, bad):
+    """An image with a row that the dataset's task cannot have is left out, as the scan leaves it out."""
+    for name, row in (("1", good), ("2", f"{good}\n{bad}")):
+        for kind in ("images", "labels"):
+            (tmp_path / kind / "val").mkdir(parents=True, exist_ok=True)
+        imwrite(tmp_path / "images" / "val" / f"{name}.png", np.zeros((20, 20, 3), np.uint8))
+        (tmp_path / "labels" / "val" / f"{name}.txt").write_text(row)
+    data = tmp_path / "data.yaml"
+    data.write_text(f"val: images/val\ntask: {task}\n{more}names: [a]\n")
+    document = json.loads(export_coco(data, tmp_path / "o.json").read_text())
+    assert [i["file_name"] for i in document["images"]] == ["1.png"]
+    assert len(document["annotations"]) == 1
+    spec = load_dataset(data, needs=["val"])
+    assert [Path(f).name for f in scan(spec.split("val"), 1, 1.0, "", None, None, *form_of(spec)).im_files] == ["1.png"]
 
 
 def test_what_no_pose_dataset_can_be_made_of_is_one_line(tmp_path):

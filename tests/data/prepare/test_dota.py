@@ -130,6 +130,17 @@ def test_wrong_rows_are_one_line_and_leave_nothing(tmp_path, text, message):
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
 
 
+@pytest.mark.parametrize("row", ["0 .1 .1 .5 .1 .5 .5 .1 .5", "0 .1 .1 .5 .1 .5 .5 .3 .6 .1 .5"])
+def test_labels_of_another_format_are_not_taken_for_classes(tmp_path, row):
+    """Of YOLO's corners and polygons the ninth number would be a class."""
+    tree(tmp_path / "s", {"images/a.png": None, "labels/a.txt": f"{row}\n"})
+    with pytest.raises(DatasetError, match=r"contains YOLO labels \(a\.txt\), not DOTA labels"):
+        prepare_dota(tmp_path / "s", tmp_path / "o")
+    (tmp_path / "s" / "labels" / "a.txt").write_text("1 1 20 1 20 20 1 20 7 0\n")
+    made = prepare_dota(tmp_path / "s", tmp_path / "o", crop=0)
+    assert load_dataset(made).names == {0: "7"}, "a whole number may be a class"
+
+
 def test_tiles_that_overlap_wholly_are_refused(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": PLANE})
     with pytest.raises(ConfigError, match=r"gap=63 and crop=64 are both 32 pixels at the rate 1\.95"):

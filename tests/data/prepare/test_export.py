@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.tasks import class_folders
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
 from ultralytics.data.prepare import export_coco, names, prepare_bccd, prepare_coco
@@ -156,6 +157,16 @@ def test_what_cannot_be_exported_is_told(tmp_path, log):
     with pytest.raises(UserError, match="no split 'test'"):
         export_coco(data, tmp_path / "p.json", "test")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.json", "s"]
+
+
+def test_class_folders_have_no_instances(tmp_path):
+    data = class_folders(tmp_path / "data")
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("path: data\ntrain: train\nval: val\ntask: classify\nnames: [dark, grey, light]\n")
+    for source in (data, yaml):
+        with pytest.raises(ConfigError, match="in class folders nothing has a place"):
+            export_coco(source, tmp_path / "o.json")
+    assert not (tmp_path / "o.json").exists()
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

@@ -2,9 +2,11 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,10 @@ import pytest
 import yaml
 
 import ultralytics
+from tests.helpers.tasks import SHADES, class_folders
+from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.images import list_images, relative_names
 from ultralytics.data.labels import label_file
 from ultralytics.data.scan import scan
@@ -561,3 +566,66 @@ def test_a_subset_of_a_pose_dataset_is_one(tmp_path):
     assert (spec.kpt_shape, spec.flip_idx) == ((2, 2), (1, 0))
     labels = scan(spec.split("train"), 1, keypoints=spec.keypoints)
     np.testing.assert_allclose(labels.bboxes[:, 3], [0.2, 0.3, 0.4], rtol=1e-6)
+
+
+def files_of(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*.png")}
+
+
+def test_a_subset_of_class_folders_is_one(tmp_path, message):
+    data = class_folders(tmp_path / "data", (9, 6, 3), (4, 4, 4))
+    (data / "train" / "dark" / "0.png").write_bytes(b"no image")
+    out = subset(data, tmp_path / "few.yaml", classes=["light", "dark"], n=6)
+    spec = load_class_dataset(out)
+    assert (spec.names, spec.task) == ({0: "light", 1: "dark"}, "classify")
+    drawn = files_of(tmp_path / "few")
+    per_class = Counter(name.rpartition("/")[0] for name in drawn)
+    assert per_class == {"train/light": 3, "train/dark": 3, "val/light": 4, "val/dark": 4}  # 8 and 6 can be used
+    assert drawn <= files_of(data)
+    labels = scan_classes(spec.split("train"), spec.names)
+    assert sorted(labels.cls.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert load_class_dataset(tmp_path / "few").names == {0: "dark", 1: "light"}, "the folder by itself"
+    assert manifest(out)["objects"] == {"light": 3 + 4, "dark": 3 + 4}
+    message.clear()
+    assert subset(data, out, classes=["light", "dark"], n=6) == out
+    assert "is there already" in message.text
+    again = subset(data, tmp_path / "other.yaml", classes=["light", "dark"], n=6, copy=True)
+    assert manifest(again)["hash"] == manifest(out)["hash"]
+    next((tmp_path / "few" / "train").rglob("*.png")).unlink()
+    with pytest.raises(UserError, match="1 of its 6 train images are missing"):
+        subset(data, out, classes=["light", "dark"], n=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"kfold": 2}, "folds are lists of images"),
+        ({"backgrounds": 0.1}, "every image has a class"),
+        ({"classes": "drak"}, "there is no class 'drak'"),
+        ({"test_n": 2}, "there is no split 'test'"),
+    ],
+)
+def test_what_class_folders_cannot_be_made_to_is_one_line(options, text, tmp_path):
+    data = class_folders(tmp_path / "data")
+    make, k = (kfold, {"k": options.pop("kfold")}) if "kfold" in options else (subset, {})
+    with pytest.raises(UserError) as e:
+        make(data, tmp_path / "few.yaml", **k, **options)
+    assert text in str(e.value)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "few").exists()
+
+
+def test_a_class_without_images_keeps_its_folder(tmp_path, message):
+    """Of several folders the class comes first, and what a split lacks stays a class."""
+    for name in ("a", "b"):
+        class_folders(tmp_path / name, (2, 0, 1), (1, 0, 1))
+    paths = "".join(f"{s}: [a/{s}, b/{s}]\n" for s in ("train", "val"))
+    yaml_file = tmp_path / "both.yaml"
+    yaml_file.write_text(f"{paths}task: classify\nnames: [{', '.join(SHADES)}]\n")
+    out = subset(yaml_file, tmp_path / "few.yaml")
+    assert "train: no image is a light" in message.text
+    names = {"train/dark/a/0.png", "train/dark/b/0.png", "train/grey/a/0.png", "val/dark/b/0.png"}
+    assert (tmp_path / "few" / "train" / "light").is_dir()
+    heads = {re.sub("/[01]/", lambda m: "/" + "ab"[int(m[0][1])] + "/", name) for name in files_of(tmp_path / "few")}
+    assert names <= heads
+    assert len(scan_classes(load_class_dataset(out).split("train"), dict(enumerate(SHADES)))) == 6

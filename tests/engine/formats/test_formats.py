@@ -81,7 +81,7 @@ def test_a_fixed_file_takes_one_size_and_splits_batches(name, tmp_path):
     for count in (1, 2, 5):
         assert largest(yolo.model, file, (count, 3, 64, 64)) < ROUNDING
     with pytest.raises(
-        ExportError, match=r"it takes images of 64×64 pixels, not 96×64 \(export it with dynamic=True\)"
+        ExportError, match=r"it takes images of 64×64 pixels, not 96×64 \(export it with imgsz=\[96,64\], or"
     ):
         file(torch.zeros(1, 3, 96, 64))
     with pytest.raises(ConfigError, match="imgsz=96: the exported file takes images of 64×64 pixels alone"):

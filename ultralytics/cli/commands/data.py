@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ultralytics.cfg.keys import KNOBS, TILE_KEYS
+from ultralytics.cfg.keys import KNOBS, TASK_NAMES, TILE_KEYS
 from ultralytics.cfg.knob import Knob, knob
 from ultralytics.cfg.paths import data_hint
-from ultralytics.cfg.tasks import labelled
 from ultralytics.cli.answer import answer, finished
 from ultralytics.cli.command import Command
 from ultralytics.cli.words import read_classes, read_names
@@ -23,7 +22,8 @@ from ultralytics.utils.log import output, setup_console
 
 SEED_MAX = 2**63 - 1
 _DATA, _OVERWRITE = "dataset YAML", "replace an existing file"
-*_FIRST, _LAST = labelled()
+_ANY_DATA = "dataset YAML, or folder of class folders"
+*_FIRST, _LAST = TASK_NAMES
 _TASK = f"what the labels are read for: {', '.join(_FIRST)} or {_LAST}"
 _ASKED = "as the YAML or the rows say"
 _FONT = "for class names: a font file, or an installed one's name"
@@ -40,7 +40,7 @@ class CheckData(Command, name="check-data"):
     """Read a whole dataset and report what is wrong with it, file by file."""
 
     example = "check-data data=data/shapes.yaml split=train,val"
-    data: str = knob("", _DATA, needed=lambda: ConfigError("no dataset given", hint=data_hint()))
+    data: str = knob("", _ANY_DATA, needed=lambda: ConfigError("no dataset given", hint=data_hint()))
     split: list[str] | None = knob(None, "splits to read, as train,val", none="all of the YAML", read=read_names)
     near: bool = knob(True, "look for near-duplicate images too")
     task: str | None = knob(None, _TASK, none=_ASKED)
@@ -53,7 +53,7 @@ class CheckData(Command, name="check-data"):
         """Check the dataset. Exit code 1 when something would stop a training, or cost it an image."""
         setup_console(error=self.json)
         out = user_path(self.out) if self.out else None
-        from ultralytics.data.check.chart import plot_dataset  # OpenCV takes a moment to import
+        from ultralytics.data.check.chart import plot_classes, plot_dataset  # OpenCV takes a moment to import
         from ultralytics.data.check.check import check_data, check_place
         from ultralytics.engine.run.folder import result_folder
         from ultralytics.utils.charts import optional
@@ -67,7 +67,11 @@ class CheckData(Command, name="check-data"):
             out = result_folder(out, "check-data")
             report.write(out)
             with contextlib.redirect_stdout(sys.stderr), optional(out / "check.png"):  # stdout may be read as JSON
-                plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png", font)
+                file = out / "check.png"
+                if report.by_folder:
+                    plot_classes(report.boxes, report.shapes, report.names, file, font)
+                else:
+                    plot_dataset(report.boxes, report.per_image, report.shapes, report.names, file, font)
         except UserError as e:  # those of plots name project=
             raise UserError(e.what, e.where, "free some space or choose another out=") from None
         if self.json:
@@ -100,7 +104,7 @@ class Subset(Command, name="subset"):
     """Draw some classes and images of a dataset, or folds for cross-validation."""
 
     example = "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml"
-    data: str = knob("", "dataset YAML to draw from", needed="data is missing")
+    data: str = knob("", f"{_ANY_DATA}, to draw from", needed="data is missing")
     out: str = knob("", "the new YAML; all else goes into a folder of its name beside it", needed="out is missing")
     classes: list[int | str] | None = knob(
         None,
@@ -137,11 +141,13 @@ class Show(Command, name="show"):
 
     example = "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10"
     more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation" or k in TILE_KEYS}
-    data: str = knob("", _DATA, needed="data is missing")
+    data: str = knob("", _ANY_DATA, needed="data is missing")
     split: str = knob("train", "train, val or test")
     n: int = knob(16, "images, 1 to 64")
     seed: int = knob(0, "of the choice and the augmentation", high=SEED_MAX)
-    imgsz: int | None = knob(None, "side of a sample, pixels", none="640, or the side of the tiles")
+    imgsz: int | None = knob(
+        None, "side of a sample, pixels", none="640, or the side of the tiles; of class folders 224"
+    )
     task: str | None = knob(None, _TASK, none=_ASKED)
     font: str | None = knob(None, _FONT, none=_LETTERS)
     out: str | None = knob(None, "the plot, .jpg or .png", none="runs/show/DATA-SPLIT.jpg, numbered")

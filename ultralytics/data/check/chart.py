@@ -45,8 +45,7 @@ def plot_dataset(
     most = max((int(n.max(initial=0)) for n in per_image.values()), default=0)
     for split, style in styles.items():
         axes[1, 0].hist(per_image[split], np.arange(0, most + 2, max(most // 40, 1)) - 0.5, **STEP, **style)
-        sizes, count = np.unique(np.asarray(shapes[split]).reshape(-1, 2), axis=0, return_counts=True)
-        axes[1, 2].scatter(sizes[:, 1], sizes[:, 0], 12 + 8 * np.sqrt(count), alpha=0.5, linewidths=0, **style)
+        _draw_sizes(axes[1, 2], shapes[split], style)
     axes[1, 0].set(xlabel="boxes in an image", ylabel="images", title="boxes per image")
     if any(map(len, boxes.values())):
         frames = np.concatenate([np.repeat(shapes[split][:, ::-1], per_image[split], 0) for split in boxes])
@@ -65,8 +64,48 @@ def plot_dataset(
     return figure, Path(save_path)
 
 
+@chart()
+def plot_classes(
+    boxes: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    names: Mapping[int, str],
+    save_path: str | Path = "check.png",
+    font: str | None = None,
+) -> tuple[Figure, Path]:
+    """Draw what class folders are like: images per class and their sizes, by split.
+
+    Args:
+        boxes: split → (n, 5) class of each image, and what is not read.
+        Others: as of `plot_dataset`.
+    """
+    figure = new_figure((12, 5))
+    bars, sizes = figure.subplots(1, 2)
+    styles: dict[str, dict[str, Any]] = {s: {"color": c, "label": s} for s, c in zip(boxes, COLOURS, strict=False)}
+    _draw_classes(bars, boxes, names, styles, "images")
+    for split, style in styles.items():
+        _draw_sizes(sizes, shapes[split], style)
+    sizes.set(xlabel="width", ylabel="height", title="image sizes, pixels")
+    _name_sizes(sizes, np.concatenate([np.zeros((0, 2)), *shapes.values()]))
+    bars.xaxis.get_major_locator().set_params(integer=True)
+    add_grid(bars)
+    add_grid(sizes)
+    if boxes:
+        bars.legend(fontsize=9, loc="lower right")
+    return figure, Path(save_path)
+
+
+def _draw_sizes(axis: Axes, shapes: Any, style: Mapping[str, Any]) -> None:
+    """Draw a dot for each size (n, 2) of images, larger for a commoner one."""
+    sizes, count = np.unique(np.asarray(shapes).reshape(-1, 2), axis=0, return_counts=True)
+    axis.scatter(sizes[:, 1], sizes[:, 0], 12 + 8 * np.sqrt(count), alpha=0.5, linewidths=0, **style)
+
+
 def _draw_classes(
-    axis: Axes, boxes: Mapping[str, Any], names: Mapping[int, str], styles: Mapping[str, dict[str, Any]]
+    axis: Axes,
+    boxes: Mapping[str, Any],
+    names: Mapping[int, str],
+    styles: Mapping[str, dict[str, Any]],
+    what: str = "boxes",
 ) -> None:
     """Draw a bar for each of the commonest classes and each split."""
     counts = {s: np.bincount(b[b[:, 0] < len(names), 0].astype(int), minlength=len(names)) for s, b in boxes.items()}
@@ -79,7 +118,7 @@ def _draw_classes(
             axis.bar_label(bars, fontsize=7, padding=2)
     axis.set_yticks(range(len(order)), [tick_label(names[int(i)]) for i in order], fontsize=9 if len(order) < 16 else 7)
     axis.invert_yaxis()
-    axis.set(title="boxes per class" + (f", the first 30 of {len(names)}" if len(names) > 30 else ""))
+    axis.set(title=f"{what} per class" + (f", the first 30 of {len(names)}" if len(names) > 30 else ""))
 
 
 def _draw_boxes(sizes: Axes, ratios: Axes, boxes: Mapping[str, Any], styles: Mapping[str, dict[str, Any]]) -> None:

@@ -6,15 +6,16 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.config import check_switches
-from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.check.dataset import Checked
 from ultralytics.data.check.findings import ERROR, SEVERITIES, Finding, with_hint
 from ultralytics.data.check.images import Look, Record
@@ -22,8 +23,9 @@ from ultralytics.data.check.report import Report, measure
 from ultralytics.data.check.report import check_place as check_place  # the command asks both of this file
 from ultralytics.data.check.rules import ORDER, find
 from ultralytics.data.check.splits import REPLACED, Split, list_split
+from ultralytics.data.class_scan import list_classes
 from ultralytics.data.kinds import form_of
-from ultralytics.data.labels import BOXES, RowForm
+from ultralytics.data.labels import BOX_COLUMNS, BOXES, RowForm
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
@@ -36,16 +38,17 @@ def check_data(
     data: str | Path, splits: Sequence[str] | None = None, near: bool = True, task: str | None = None
 ) -> Report:
     """Read a whole dataset, or some splits, and report on it; `near` looks for near-duplicates as well, and `task` says
-    what the labels are read for, see `kinds.form_of`.
+    what the labels are read for, see `kinds.form_of`. The dataset may be of class folders.
 
     Raises:
-        MissingFileError: no such YAML.
+        MissingFileError: no such YAML or folder.
         ConfigError: it has no such split; no such task.
     """
     check_switches({"near": near})
     problems: list[DatasetError] = []
+    needs, by_folder = splits or ("train", "val"), is_class_dataset(data, task)
     try:
-        spec = load_dataset(data, problems, needs=splits or ("train", "val"))
+        spec = load_class_dataset(data, needs) if by_folder else load_dataset(data, problems, needs=needs)
     except DatasetError as e:
         place = re.fullmatch(r"(.*)(?::|, line )(\d+)", e.where, re.DOTALL)
         where = (place[1], int(place[2])) if place else (e.where, 0)
@@ -55,22 +58,48 @@ def check_data(
         raise ConfigError(
             f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"the splits are {', '.join(spec.splits)}"
         )
-    text = read_text(spec.yaml_file, DatasetError)
+    text = "" if spec.yaml_file.is_dir() else read_text(spec.yaml_file, DatasetError)
     every = {name: list_split(spec, name, text) for name in spec.splits}
     chosen = [split for name, split in every.items() if not splits or name in splits]
-    report = Report(str(spec.yaml_file), spec.names)
+    report = Report(str(spec.yaml_file), spec.names, by_folder=by_folder)
+    classes = {split.name: take_classes(split, spec) for split in every.values()} if by_folder else {}
     files = list(dict.fromkeys(f for split in chosen for f in split.files))
-    form = form_of(spec, files, task)
+    form = None if by_folder else form_of(spec, files, task)
     records, report.timing = examine_all(files, spec.label_nc or ANY_ID, near, form)
     for split in chosen:
         split.records = [records[f] for f in split.files]
+        if by_folder:
+            label(split, classes[split.name])
         report.add_split(split)
     report.sizes = measure(report)
-    checked = Checked(spec, text, problems, every, chosen, near, report.splits, report.classes)
+    checked = Checked(spec, text, problems, every, chosen, near, report.splits, report.classes, by_folder)
     found = dict.fromkeys([*find(checked), *(f for split in chosen for f in _findings_in(split))])
     report.findings = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], *f[1:4]))
     report.groups = [group.to_dict() for group in checked.groups]
     return report
+
+
+def take_classes(split: Split, spec: DatasetSpec) -> dict[str, int]:
+    """Leave the images of class folders in a split, and return the class of each; what else lies there is a finding."""
+    split.by_folder = True
+    paths = [p for p in spec.splits[split.name] if p.is_dir()]
+    try:
+        found, odd = list_classes(paths, spec.names)
+    except DatasetError as e:
+        split.listing.append(Finding("split-empty", e.where, 0, f"{split.name}: {with_hint(e)}", ERROR))
+        found, odd = {}, []
+    split.listing += [Finding("class-folder", place, 0, what) for place, what in odd]
+    classes = {file: number for number, files in found.items() for file in files}
+    split.files = dict.fromkeys(sorted(classes))
+    split.real |= {file: os.path.realpath(file) for file in classes}
+    return classes
+
+
+def label(split: Split, classes: Mapping[str, int]) -> None:
+    """Give each image its class, of an object as large as it."""
+    for r in split.records:
+        r.rows = np.array([[classes[r.path], 0.5, 0.5, 1, 1]], np.float64)
+        r.columns, r.lines, r.labelled = np.array([BOX_COLUMNS], np.int32), np.zeros(1, np.int32), True
 
 
 def _findings_in(split: Split) -> list[Finding]:
@@ -81,9 +110,9 @@ def _findings_in(split: Split) -> list[Finding]:
     return [*found, *(f for f in split.findings_of_images() if f not in single)]
 
 
-def examine(path: str, nc: int, near: bool = True, form: RowForm = BOXES) -> Record:
+def examine(path: str, nc: int, near: bool = True, form: RowForm | None = BOXES) -> Record:
     """Look at an image, its label file and those beside it; `near` takes the fingerprint that near-duplicates are found
-    by. `form`: how label rows are read."""
+    by. `form`: how label rows are read, None where there are none."""
     look = Look(path, nc, form)
     findings = list(find(look))
     labels = look.labels
@@ -105,7 +134,9 @@ def examine(path: str, nc: int, near: bool = True, form: RowForm = BOXES) -> Rec
     )
 
 
-def examine_all(files: Sequence[str], nc: int, near: bool, form: RowForm) -> tuple[dict[str, Record], dict[str, Any]]:
+def examine_all(
+    files: Sequence[str], nc: int, near: bool, form: RowForm | None
+) -> tuple[dict[str, Record], dict[str, Any]]:
     """Examine images. Decoding and hashing release the interpreter's lock, so threads use all cores.
 
     Returns:

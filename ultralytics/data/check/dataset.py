@@ -40,6 +40,7 @@ class Checked:
     near: bool  # near-duplicates are looked for
     counts: Mapping[str, Mapping[str, int]]  # split → see `Report.add_split`
     classes: Mapping[str, Mapping[str, Mapping[str, int]]]  # name → split → boxes and images
+    by_folder: bool = False  # an image is of the class of its folder: there are no label files
 
     def in_yaml(self, kind: str, key: str, what: str) -> Finding:
         """Return a finding at a key of the YAML."""
@@ -75,8 +76,9 @@ def names(data: Checked) -> Iterator[Finding]:
         if seen.setdefault(name, i) != i:
             yield data.in_yaml("names", "names", f"classes {seen[name]} and {i} are both called {name!r}")
     totals = {name: sum(count["boxes"] for count in per.values()) for name, per in data.classes.items()}
+    thing = "image" if data.by_folder else "box"
     for slip, meant in likely_slips(totals):
-        what = f"{slip!r} ({counted(totals[slip], 'box')}) may be a slip for {meant!r} ({totals[meant]})"
+        what = f"{slip!r} ({counted(totals[slip], thing)}) may be a slip for {meant!r} ({totals[meant]})"
         yield data.in_yaml("names", "names", what)
 
 
@@ -106,7 +108,8 @@ def classes(data: Checked) -> Iterator[Finding]:
     for name, per in data.classes.items():
         having = [s for s in filled if per[s]["boxes"]]
         if filled and every and not having:
-            yield data.in_yaml("class-unused", "names", f"no box is a {name!r}")
+            what = f"no {'image' if data.by_folder else 'box'} is a {name!r}"
+            yield data.in_yaml("class-unused", "names", what)
         for split in filled if having else ():
             if split not in having and split in ("train", "val"):
                 result = "it is never learnt" if split == "train" else "its accuracy is never measured"
@@ -115,7 +118,8 @@ def classes(data: Checked) -> Iterator[Finding]:
 
 def orphans(data: Checked) -> Iterator[Finding]:
     """Find label files, ignore files and files of areas that belong to no image of any split."""
-    for kind, other_file in (("label", label_file), ("ignore", ignore_file), ("areas", areas_file)):
+    kinds: dict[str, OtherFile] = {"label": label_file, "ignore": ignore_file, "areas": areas_file}
+    for kind, other_file in () if data.by_folder else kinds.items():
         yield from _without_image(data, kind, other_file)
 
 
@@ -189,7 +193,12 @@ def conflicts(data: Checked) -> Iterator[Finding]:
         if group.kind != "near":
             first, *others = (c.record for c in group.copies)
             for r in others:
-                if _rounded_rows(r) != _rounded_rows(first):
+                if _rounded_rows(r) == _rounded_rows(first):
+                    continue
+                if data.by_folder:
+                    what = f"one and the same image is in the folder of another class: {short(first.path)}"
+                    yield Finding("duplicate-labels", r.path, 0, what)
+                else:
                     there = f"{counted(len(first.rows), 'other')} in {short(first.label)}"
                     what = f"for one and the same image {counted(len(r.rows), 'box')}, and {there}"
                     yield Finding("duplicate-labels", r.label, 0, what)

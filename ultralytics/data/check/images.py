@@ -25,6 +25,7 @@ from ultralytics.data.labels import (
     judge_ignored,
     judge_labels,
     label_file,
+    parse_labels,
 )
 from ultralytics.utils.images import open_header, read_image_file
 from ultralytics.utils.types import BoolArray, Float64Array, Int32Array, UInt8Array
@@ -92,9 +93,10 @@ class Header(NamedTuple):
 
 
 class Look:
-    """An image and its files, read once for all rules; `form`: how label rows are read.
+    """An image and its files, read once for all rules; `form`: how label rows are read, None where there are none.
 
     Attributes:
+        label: the label file; "" where there are none.
         error: why the image cannot be read.
         image: BGR (h, w, 3), or why training cannot use it.
         size: its bytes.
@@ -102,14 +104,14 @@ class Look:
         labels, ignored: of their files.
     """
 
-    def __init__(self, path: str, nc: int, form: RowForm = BOXES) -> None:
+    def __init__(self, path: str, nc: int, form: RowForm | None = BOXES) -> None:
         self.path, self.nc = path, nc
-        self.label, self.size, self.seconds = label_file(path), 0, 0.0
+        self.label, self.size, self.seconds = "" if form is None else label_file(path), 0, 0.0
         self.image: UInt8Array | Unusable | None = None
         self.header: Header | None = None
         self.error: OSError | None = None
-        self.labels = judge_labels(self.label, *form)
-        self.ignored: Judged = judge_ignored(ignore_file(path))
+        self.labels = parse_labels("") if form is None else judge_labels(self.label, *form)
+        self.ignored: Judged = judge_ignored(None if form is None else ignore_file(path))
         try:
             data = read_image_file(path)
         except OSError as e:
@@ -145,6 +147,8 @@ class Look:
     @property
     def other_files(self) -> dict[str, str | None]:
         """The files beside the image, by kind."""
+        if not self.label:
+            return {}
         return {"label": self.label, "ignore": ignore_file(self.path), "areas": areas_file(self.path)}
 
     def take_print(self, near: bool) -> Print | None:

@@ -26,9 +26,10 @@ SMALL, MEDIUM = 32**2, 96**2  # pixels²: COCO's bounds of small, medium and lar
 
 @dataclass
 class Report:
-    """What a check found. Boxes, per_image and shapes are drawn, and not part of the JSON."""
+    """What a check found. Boxes, per_image and shapes are drawn, and not part of the JSON. Of class folders each image
+    is a box of its class, as large as it."""
 
-    yaml_file: str
+    yaml_file: str  # or the folder of class folders
     names: dict[int, str]
     # errors, warnings (leakage first), notes; by kind and file within
     findings: list[Finding] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Report:
     boxes: dict[str, Float64Array] = field(default_factory=dict)
     per_image: dict[str, Int64Array] = field(default_factory=dict)  # split → (n,) boxes
     shapes: dict[str, Int64Array] = field(default_factory=dict)  # split → (n, 2) height and width
+    by_folder: bool = False  # of class folders
 
     def add_split(self, split: Split) -> None:
         """Count a split's images and boxes."""
@@ -111,10 +113,9 @@ class Report:
             usable = f"{s['usable']} usable"
             if s["stops"]:
                 usable = f"but training stops at {counted(s['stops'], 'class id')} out of range; else {usable}"
-            lines.append(
-                f"  {split:6} {counted(s['images'], 'image')}, {usable}, {s['backgrounds']} of them without boxes; "
-                f"{counted(s['boxes'], 'box')}" + (f", {s['ignored']} ignored" if s["ignored"] else "")
-            )
+            boxes = f", {s['backgrounds']} of them without boxes; {counted(s['boxes'], 'box')}" * (not self.by_folder)
+            ignored = f", {s['ignored']} ignored" if s["ignored"] else ""
+            lines.append(f"  {split:6} {counted(s['images'], 'image')}, {usable}{boxes}{ignored}")
         groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         for f in self.findings:
             groups[f.severity, f.kind].append(f)
@@ -131,11 +132,13 @@ class Report:
     def _statistics(self) -> Iterator[str]:
         width = max([len(n) for n in self.names.values()] + [5])
         if self.splits and len(self.names) <= 100:
-            yield f"{'class':{width}} " + " ".join(f"{f'{s}: boxes (images)':>22}" for s in self.splits)
+            head = "images" if self.by_folder else "boxes (images)"
+            yield f"{'class':{width}} " + " ".join(f"{f'{s}: {head}':>22}" for s in self.splits)
             for name, per in self.classes.items():
-                cells = (f"{c['boxes']} ({c['images']})" for c in per.values())
+                boxes = "{images}" if self.by_folder else "{boxes} ({images})"
+                cells = (boxes.format(**c) for c in per.values())
                 yield f"{name:{width}} " + " ".join(f"{c:>22}" for c in cells)
-        if self.sizes.get("boxes"):
+        if self.sizes.get("boxes") and not self.by_folder:
             s = self.sizes
             yield (
                 f"boxes at native size: {s['small']} small (under 32² pixels), {s['medium']} medium, "

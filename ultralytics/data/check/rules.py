@@ -42,6 +42,7 @@ RULES = (
     whole("folder-unreadable", ERROR, dataset.listing, "folders that cannot be read"),
     image("image-missing", ERROR, images.unreadable, "images listed, but not there"),
     image("image-link", ERROR, images.unreadable, "links that lead nowhere"),
+    whole("class-folder", WARNING, dataset.listing, "folders, images and files of no class"),
     whole("folder-link", WARNING, dataset.listing, "links to folders that are not followed"),
     image("image-unreadable", ERROR, images.unreadable, "images that cannot be read"),
     image("image-empty", ERROR, images.unusable, "empty files"),

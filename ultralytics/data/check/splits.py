@@ -39,6 +39,7 @@ class Split:
     real: dict[str, str] = field(default_factory=dict)  # image → where its links lead
     listing: list[Finding] = field(default_factory=list)  # what is odd about how the images are listed
     records: list[Record] = field(default_factory=list)  # of the images, once they have been read
+    by_folder: bool = False  # an image is of the class of its folder: there are no label files
 
     @cached_property
     def usable(self) -> list[Record]:
@@ -147,6 +148,8 @@ def collisions(split: Split) -> Iterator[Finding]:
         if other != file:
             what = f"its name differs only by case or Unicode form from {os.path.basename(other)}"
             yield Finding("name-collision", file, 0, what)
+        if split.by_folder:
+            continue
         label = label_file(file)
         other = labels.setdefault(label, file)
         if other != file:
@@ -178,7 +181,7 @@ def misplaced(split: Split) -> Iterator[Finding]:
 
 
 def no_boxes(split: Split) -> Iterator[Finding]:
-    if split.usable and not split.boxes:
+    if split.usable and not split.boxes and not split.by_folder:
         none = "no label file lies where labels are read" if split.misplaced else "there are no label files"
         why = none if len(split.bare) == len(split.records) else "the label files hold no box"
         what = f"{split.name}: {why} for its {len(split.records)} images"

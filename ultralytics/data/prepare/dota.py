@@ -216,7 +216,7 @@ def _read_objects(file: Path, lines: Sequence[str], result: Annotated) -> Iterat
         if not words or line.partition(":")[0].strip().lower() in ATTRIBUTES:
             continue
         where = f"{file}:{number}"
-        if len(words) < COLUMNS or not all(map(is_number, words[:8])):
+        if len(words) < COLUMNS or not all(map(is_number, words[:8])) or not _is_class(words[8:]):
             result.problems.append(f"{where}: a row is eight numbers, a class and a difficulty; it is dropped")
             continue
         corners = np.array([float(w) for w in words[:8]]).reshape(4, 2)
@@ -226,6 +226,11 @@ def _read_objects(file: Path, lines: Sequence[str], result: Annotated) -> Iterat
             result.problems.append(f"{where} ({name:.80}): the box has no area; it is dropped")
             continue
         yield _Object(name, corners, last and words[-1] != "0")
+
+
+def _is_class(words: Sequence[str]) -> bool:
+    """Return False for coordinates, as there are in rows of other formats: a class may be a number, but a whole one."""
+    return words[0].isdecimal() or not all(map(is_number, words))
 
 
 def _mark(tile: Annotated, objects: Sequence[_Object], window: tuple[int, int, int, int], file: str) -> None:

@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.cfg.class_folders import is_class_dataset
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.tasks import labelled, task_for
 from ultralytics.data.images import list_images
+from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import (
+    RowForm,
     areas_file,
     ignore_file,
     judge_areas,
@@ -30,7 +34,7 @@ from ultralytics.data.prepare.coco_shapes import flip_of
 from ultralytics.data.prepare.rows import outline_of
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
-from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.output_path import target_file
@@ -46,24 +50,32 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     A box is x, y, width, height in pixels. Ids of images are their names where all are different numbers, else 1, 2, …;
     ids of categories are class ids, or COCO's own where the names are its 80. What the evaluation ignores is a crowd
     (iscrowd 1); areas are those of areas/, else of the boxes; "difficult": 1 marks what is matched by IoU, "any_class"
-    a region of every class, which stands once per category. The options are those of the command `export-coco`.
+    a region of every class, which stands once per category. Rows are read for the task that the YAML names, so that the
+    images are those of its training. The options are those of the command `export-coco`.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: OUT exists, or its folder does not.
+        ConfigError: OUT exists, or its folder does not; DATA are class folders.
         DatasetError: no such split, or a class id out of range.
         UserError: it cannot be written.
     """
     check_switches({"overwrite": overwrite})
+    if is_class_dataset(data):
+        raise ConfigError(
+            "in class folders nothing has a place, and COCO's instances do",
+            str(data),
+            "give a dataset of boxes, polygons, keypoints or corners",
+        )
     out = target_file(out, overwrite)
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops_of(paths, files)]))
     names = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
-    read = in_threads(lambda f: _read_marks(f, names[f], spec.kpt_shape), files, "Reading labels")
+    form = form_of(spec, (), spec.task if spec.task in labelled() else task_for("boxes"))
+    read = in_threads(lambda f: _read_marks(f, names[f], form, spec.kpt_shape), files, "Reading labels")
     problems = [p for _, _, found in read for p in found]
     usable = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
     if not usable:
@@ -141,7 +153,7 @@ def _numbers_of(files: list[str]) -> list[int]:
 
 
 def _read_marks(
-    file: str, name: str, kpt_shape: tuple[int, int] | None
+    file: str, name: str, form: RowForm, kpt_shape: tuple[int, int] | None
 ) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
@@ -149,7 +161,7 @@ def _read_marks(
     header = look(file)
     if isinstance(header, str):
         return None, [], [f"{file}: {header}"]
-    labels = judge_labels(label_file(file), math.prod(kpt_shape) if kpt_shape else 0)
+    labels = judge_labels(label_file(file), *form)
     ignored = judge_ignored(ignore_file(file))
     problems = problem_lines(label_file(file), labels.problems) + problem_lines(ignore_file(file), ignored.problems)
     if not labels.usable:

@@ -276,7 +276,7 @@ def _fill_folder(
     except UserError as e:
         error = e
         if isinstance(e, DatasetError | MissingFileError):
-            error = clearer(form.name, [source.scratch] if source.scratch.is_dir() else given, given, out, e)
+            error = clearer(form.name, [source.scratch] if source.packed else given, given, out, e)
             if not error.where and given:
                 error = type(error)(error.what, str(given[0]), error.hint)
         raise type(error)(*(in_archive(folder, text) for text in (error.what, error.where, error.hint))) from None

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.images import relative_names
 from ultralytics.data.kinds import form_of
-from ultralytics.data.labels import BOXES, RowForm
+from ultralytics.data.labels import RowForm
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import real_path, user_path
@@ -24,13 +26,13 @@ from ultralytics.utils.types import ANY_CLASS
 @dataclass
 class SourceImage:
     """An image of the source. name: within its split, "/" between folders, NFC; counts: boxes by new class id; form:
-    how its label rows are read."""
+    how its label rows are read; None: its class is that of its folder."""
 
     name: str
     file: str
     counts: dict[int, int]
     unsure: bool  # has ignored regions that may hold the classes: no background
-    form: RowForm = BOXES
+    form: RowForm | None
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Choice:
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
     left_out: int = 0
+    by_folder: bool = False  # an image is of the class of its folder: there are no label files
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +58,8 @@ def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise ConfigError("out is the new YAML, and its name must end in .yaml", str(out), f"out={out}.yaml")
     target = out.with_suffix("")
-    spec = load_dataset(data)
+    by_folder = is_class_dataset(data)
+    spec = load_class_dataset(data) if by_folder else load_dataset(data)
     for split in spec.splits:
         for path in spec.split(split):
             if path in (real_path(target), *real_path(target).parents) and path.is_dir():
@@ -65,7 +69,7 @@ def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]
             spec.split(split)
     ids = class_ids(spec.names, classes, str(spec.yaml_file))
     options = {"classes": None if classes is None else [spec.names[c] for c in ids], **given}
-    return Choice(options, spec, {c: i for i, c in enumerate(ids)}), out, target
+    return Choice(options, spec, {c: i for i, c in enumerate(ids)}, by_folder=by_folder), out, target
 
 
 def class_ids(
@@ -104,6 +108,8 @@ def some_of(words: Sequence[str], most: int = 12) -> str:
 def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     """Read the usable images of some splits, by name; of several splits, the split's name goes before, and an image in
     two of them counts once."""
+    if choice.by_folder:
+        return [image for split in splits for image in _read_folders(choice, split)]
     images: list[SourceImage] = []
     seen: set[str] = set()
     twice = 0
@@ -131,4 +137,19 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     if twice:
         several = f"{counted(twice, 'image')} {'is' if twice == 1 else 'are'} in several of {' and '.join(splits)}"
         LOGGER.info("%s and %s once", several, "counts" if twice == 1 else "count")
+    return sorted(images, key=lambda i: i.name)
+
+
+def _read_folders(choice: Choice, split: str) -> list[SourceImage]:
+    """Read the usable images of a split of class folders, each by the name CLASS/FILE."""
+    spec, paths = choice.source, choice.source.split(split)
+    labels = scan_classes(paths, spec.names, desc=f"{split}: ")
+    choice.left_out += labels.left_out
+    names, images = relative_names(paths), []
+    for file, number in zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True):
+        parts = names[file].split("/")
+        if len(paths) > 1:  # what tells several folders apart comes behind the class
+            parts[:2] = parts[1::-1]
+        counts = {choice.ids[number]: 1} if number in choice.ids else {}
+        images.append(SourceImage("/".join(parts), file, counts, False, None))
     return sorted(images, key=lambda i: i.name)

@@ -47,6 +47,8 @@ def subset(
     check_switches({"copy": copy})
     given = _check_options(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
     choice, out, target = begin(data, out, classes, given)
+    if choice.by_folder and backgrounds:
+        raise ConfigError(f"backgrounds={backgrounds}: in class folders every image has a class", hint="leave it out")
     earlier = read_earlier(target, [out], choice, copy)
     for split in choice.source.splits:
         images = read_images(choice, [split])
@@ -54,7 +56,7 @@ def subset(
         wanted = given[{"train": "n"}.get(split, f"{split}_n")]
         choice.splits[split] = _draw(images, wanted, backgrounds, seed, split)
         if split == "train" or wanted is not None:
-            _table(choice.names, images, choice.splits[split], split)
+            _table(choice, images, choice.splits[split], split)
     build(choice, target, [out], earlier, copy, workers)
     return out
 
@@ -90,6 +92,9 @@ def kfold(
     check_whole({"kfold": k}, 2)
     given = _check_options(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
     choice, out, target = begin(data, out, classes, given)
+    if choice.by_folder:
+        hint = "prepare classify with another seed= draws another val"
+        raise ConfigError(f"kfold={k}: folds are lists of images, and class folders are not listed", hint=hint)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
     earlier = read_earlier(target, outs, choice, copy)
     everything = classes is None and n is None and backgrounds is None
@@ -103,7 +108,7 @@ def kfold(
     choice.folds = [sorted(i.name for i, p in zip(drawn, part, strict=True) if p == fold) for fold in range(k)]
     choice.splits["pool"] = drawn
     if len(drawn) < len(pool):
-        _table(choice.names, pool, drawn, "train and val")
+        _table(choice, pool, drawn, "train and val")
     _fold_table(choice.names, drawn, part, k)
     if "test" in choice.source.splits:
         images = read_images(choice, ["test"])
@@ -171,18 +176,20 @@ def _draw(images: Sequence[SourceImage], n: int | None, share: float, seed: int,
 def _all_found(choice: Choice, images: Sequence[SourceImage], split: str, requested: bool) -> None:
     """Check that every class that was requested is in the split to train on, and any class in every split."""
     found = {c for i in images for c in i.counts}
+    has = "is a" if choice.by_folder else "has a box of"
     missing = [name for c, name in enumerate(choice.names) if c not in found]
     where = str(choice.source.yaml_file)
     if not found:
-        raise DatasetError(f"no {split} image has a box of {some_of(choice.names)}", where)
+        raise DatasetError(f"no {split} image {has} {some_of(choice.names)}", where)
     if missing and requested and split != "val" and split != "test":
-        raise DatasetError(f"no {split} image has a box of {some_of(missing)}", where, "leave the class out")
+        raise DatasetError(f"no {split} image {has} {some_of(missing)}", where, "leave the class out")
     if missing:
-        LOGGER.warning("%s: no image has a box of %s", split, some_of(missing))
+        LOGGER.warning("%s: no image %s %s", split, has, some_of(missing))
 
 
-def _table(names: Sequence[str], before: Sequence[SourceImage], after: Sequence[SourceImage], split: str) -> None:
-    """Log boxes and images per class, before and after."""
+def _table(choice: Choice, before: Sequence[SourceImage], after: Sequence[SourceImage], split: str) -> None:
+    """Log boxes and images per class, before and after; of class folders a label of each image."""
+    names = choice.names
     counts = [(Counter[int](), Counter[int]()) for _ in range(2)]
     for (boxes, images), listed in zip(counts, (before, after), strict=True):
         for image in listed:
@@ -191,7 +198,8 @@ def _table(names: Sequence[str], before: Sequence[SourceImage], after: Sequence[
     (boxes, images), (drawn_boxes, drawn_images) = counts
     total, drawn_total = max(sum(boxes.values()), 1), max(sum(drawn_boxes.values()), 1)
     width = min(max(map(len, (split, *names))), 24)
-    LOGGER.info("%-*s %9s %7s %9s %7s %9s %9s", width, split, "boxes", "%", "drawn", "%", "images", "drawn")
+    head = "labels" if choice.by_folder else "boxes"
+    LOGGER.info("%-*s %9s %7s %9s %7s %9s %9s", width, split, head, "%", "drawn", "%", "images", "drawn")
     lost: list[str] = []
     for c, name in enumerate(names):
         shares = 100 * boxes[c] / total, 100 * drawn_boxes[c] / drawn_total

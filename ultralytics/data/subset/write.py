@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ultralytics import __version__
+from ultralytics.cfg.tasks import FOLDERS, task_for
 from ultralytics.data.images import nfc
 from ultralytics.data.labels import (
     Judged,
@@ -51,6 +52,8 @@ class Written:
 
 
 def _contents(image: SourceImage, ids: Mapping[int, int]) -> Written:
+    if image.form is None:  # the class is that of the folder
+        return Written("", "", "", None, {"image": _digest_of(image.file)})
     judged = judge_labels(label_file(image.file), *image.form)
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     areas, _ = judge_areas(areas_file(image.file), judged)
@@ -58,16 +61,19 @@ def _contents(image: SourceImage, ids: Mapping[int, int]) -> Written:
     sizes = "".join(f"{v!r}\n" if v > 0 else "-\n" for v in kept) if any(v > 0 for v in kept) else ""
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
-    try:
-        digest = Checksums.of(image.file, md5=False).sha256.hexdigest()
-    except OSError as e:
-        raise DatasetError(f"cannot be read: {e.strerror or e}", image.file) from None
-    digests = {"image": digest, "labels": hashlib.sha256(labels.encode()).hexdigest()}
+    digests = {"image": _digest_of(image.file), "labels": hashlib.sha256(labels.encode()).hexdigest()}
     if ignore:
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
     if sizes:
         digests["areas"] = hashlib.sha256(sizes.encode()).hexdigest()
     return Written(labels, ignore, sizes, None, digests)
+
+
+def _digest_of(file: str) -> str:
+    try:
+        return Checksums.of(file, md5=False).sha256.hexdigest()
+    except OSError as e:
+        raise DatasetError(f"cannot be read: {e.strerror or e}", file) from None
 
 
 def _add_wholes(jobs: Sequence[tuple[str, SourceImage]], contents: Sequence[Written], choice: Choice) -> None:
@@ -151,7 +157,8 @@ def build(
     with ThreadPoolExecutor(max_workers=workers or readers()) as pool:
         results = pool.map(lambda job: _contents(job[1], choice.ids), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
-    _add_wholes(jobs, contents, choice)
+    if not choice.by_folder:
+        _add_wholes(jobs, contents, choice)
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}
     for (split, image), content in zip(jobs, contents, strict=True):
         files[split][image.name] = content.digests
@@ -219,13 +226,15 @@ def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
     spec: dict[str, Any] = {"path": folder}
     if choice.folds:
         spec |= {split: _fold_list(fold, split) for split in ("train", "val")}
-    spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
+    below = "" if choice.by_folder else "images/"
+    spec |= {split: f"{below}{split}" for split in choice.splits if split != "pool"}
     if choice.source.kpt_shape is not None:
         spec["kpt_shape"] = list(choice.source.kpt_shape)
     if choice.source.flip_idx is not None:
         spec["flip_idx"] = list(choice.source.flip_idx)
-    if choice.source.task:
-        spec["task"] = choice.source.task
+    task = task_for(FOLDERS) if choice.by_folder else choice.source.task
+    if task:
+        spec["task"] = task
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"
     header = f"# {what} {choice.source.yaml_file.name}; hash {digest[:12]}. How it was made: {folder}/manifest.json\n"
@@ -235,11 +244,16 @@ def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
 def write_folder(
     folder: Path, jobs: Sequence[tuple[str, SourceImage]], contents: Sequence[Written], choice: Choice, copy: bool
 ) -> None:
-    """Write images, labels, ignored regions, areas, objects of whole images and the folds' lists."""
+    """Write images, labels, ignored regions, areas, objects of whole images and the folds' lists; of class folders
+    images alone, and a folder of each class in each split."""
+    for split, name in ((s, n) for s in choice.splits for n in choice.names if choice.by_folder):
+        (folder / split / name).mkdir(parents=True)
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
-        file = folder.joinpath("images", split, *image.name.split("/"))
+        file = folder.joinpath(*([] if choice.by_folder else ["images"]), split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)
         place_image(image.file, file, "copy" if copy else "link")
+        if choice.by_folder:
+            continue
         texts = {label_file(str(file)): content.labels, str(ignore_file(str(file))): content.ignore}
         texts[str(areas_file(str(file)))] = content.areas
         for path, text in texts.items():

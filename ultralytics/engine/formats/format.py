@@ -212,9 +212,8 @@ class FileBackend(ABC):
         shape = images.shape[2], images.shape[3]
         if self.fixed is not None and shape != self.fixed:
             takes, given = ("×".join(map(str, sides)) for sides in (self.fixed, shape))
-            raise ExportError(
-                f"it takes images of {takes} pixels, not {given}", str(self.path), "export it with dynamic=True"
-            )
+            hint = f"export it with imgsz=[{shape[0]},{shape[1]}], or with dynamic=True if the format offers it"
+            raise ExportError(f"it takes images of {takes} pixels, not {given}", str(self.path), hint)
         with torch.inference_mode():
             y, *more = self._in_batches(images)
         if y.ndim == 4 and len(more) == 1:  # the reference says nothing of the order of two outputs

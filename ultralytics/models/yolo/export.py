@@ -23,8 +23,8 @@ from ultralytics.utils.output_path import make_folder
 from ultralytics.utils.text import counted
 
 _DETECT = ("nc", "nl", "reg_max", "no", "stride")
-# The reference's modules for detectors, by the file below ultralytics/nn/modules that holds them, and the attributes of
-# their instances besides torch's own, as its instances have them.
+# The reference's modules for YOLO's networks, by the file below ultralytics/nn/modules that holds them, and the
+# attributes of their instances besides torch's own, as its instances have them.
 _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     "conv": {
         **dict.fromkeys(("Conv", "Conv2", "LightConv", "DWConv", "ConvTranspose", "Focus", "GhostConv"), ()),
@@ -34,11 +34,12 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "block": {
         **dict.fromkeys(("C1", "C3", "C3TR", "C3Ghost", "GhostBottleneck", "BottleneckCSP", "SPP", "SPPF"), ()),
-        **dict.fromkeys(("Proto", "SCDown", "RepCSP", "AConv", "RepC3", "HGStem"), ()),
+        **dict.fromkeys(("Proto", "SCDown", "RepCSP", "AConv", "RepC3", "HGStem", "ResNetBlock"), ()),
         **dict.fromkeys(("C2", "C2f", "C2fCIB", "PSA", "ADown", "SPPELAN", "ELAN1", "RepNCSPELAN4"), ("c",)),
         **dict.fromkeys(("Bottleneck", "CIB", "RepBottleneck", "HGBlock"), ("add",)),
         "C3x": ("c_",),
         "DFL": ("c1",),
+        "ResNetLayer": ("is_first",),
         "Attention": ("num_heads", "head_dim", "key_dim", "scale"),
         "RepVGGDW": ("dim",),
         "CBLinear": ("c2s",),
@@ -55,6 +56,7 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "Segment": (*_DETECT, "nm", "npr"),
         "Pose": (*_DETECT, "kpt_shape", "nk"),
         "OBB": (*_DETECT, "ne"),
+        "Classify": (),
     },
 }
 _PACKAGE = "ultralytics.nn.modules"
@@ -150,23 +152,21 @@ class _Recorder:
     def network(self, net: DetectionModel, args: Mapping[str, Any]) -> InertRecord:
         """Return the InertRecord of a network."""
         spec = dict(net.yaml)
-        return InertRecord(
-            f"ultralytics.nn.tasks.{network_of(net.spec).__name__}",
-            state=self._common(net)
-            | {
-                "yaml": {"ch": 3} | {k: v for k, v in spec.items() if v is not None},
-                "save": list(net.save),
-                "names": dict(net.names),
-                "inplace": True,
-                "end2end": bool(getattr(net.model[-1], "end2end", False)),
-                "stride": net.stride.clone(),
-                "nc": net.nc,
-                "args": dict(args),
-                "criterion": None,
-                "task": args["task"],
-            }
-            | ({"kpt_shape": list(net.spec.kpt_shape)} if net.spec.kpt_shape else {}),
-        )
+        state = self._common(net) | {
+            "yaml": {"ch": 3} | {k: v for k, v in spec.items() if v is not None},
+            "save": list(net.save),
+            "names": dict(net.names),
+            "stride": net.stride.clone(),
+            "args": dict(args),
+            "criterion": None,
+            "task": args["task"],
+        }
+        if not net.whole_image:  # a classifier has none of these, and its image size is the run's (`args`)
+            end2end = bool(getattr(net.model[-1], "end2end", False))
+            state |= {"inplace": True, "end2end": end2end, "nc": net.nc}
+        if net.spec.kpt_shape:
+            state["kpt_shape"] = list(net.spec.kpt_shape)
+        return InertRecord(f"ultralytics.nn.tasks.{network_of(net.spec).__name__}", state=state)
 
     def module(self, module: nn.Module) -> InertRecord:
         """Return the InertRecord of a module below it."""
@@ -178,7 +178,7 @@ class _Recorder:
         own = [k for k in own if k not in _OF_A_ROW and k not in module._modules]
         state = self._common(module) | {k: self._value(getattr(module, k)) for k in own}
         state |= {k: v for k, v in vars(module).items() if k in ("i", "f", "type")}
-        if path.startswith(f"{_PACKAGE}.head."):
+        if path.startswith(f"{_PACKAGE}.head.") and KNOWN[path]:
             state["inplace"] = True
         self._made[id(module)] = record = InertRecord(path, state=state)
         return record

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy.typing as npt
 from torch import nn
 
-from ultralytics.cfg.class_folders import load_class_dataset
+from ultralytics.cfg.class_folders import load_class_dataset, load_labelled_dataset
 from ultralytics.cfg.config import Config
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
@@ -68,7 +68,7 @@ class Task:
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: type[Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
-    load_data: Callable[..., DatasetSpec] = load_dataset  # reads `data`, which must have some splits (`needs`)
+    load_data: Callable[..., DatasetSpec] = load_labelled_dataset  # reads `data`, which must have some splits (`needs`)
     follows: bool = True  # `track` has objects to follow
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
@@ -141,4 +142,4 @@ class CBFuse(nn.Module):
         assert isinstance(last, Tensor)
         chosen = (x if isinstance(x, Tensor) else x[i] for x, i in zip(xs, self.idx, strict=False))
         resized = [F.interpolate(x, size=last.shape[2:], mode="nearest") for x in chosen]
-        return torch.stack([*resized, last]).sum(0)
+        return reduce(torch.add, [*resized, last])  # a stack would be summed over what ncnn takes for its batch

@@ -11,11 +11,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.classify import Classify as Classify  # where scripts and weights files look for it
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import DFL, Proto
 from ultralytics.nn.registry import anchor_head, detect_head, prototype_head, register
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
+
+Classify.__module__ = __name__  # the path by which logs and files of either project name a head
 
 
 def is_head(module: nn.Module) -> bool:

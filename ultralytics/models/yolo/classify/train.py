@@ -9,20 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.class_folders import load_class_dataset
-from ultralytics.cfg.config import is_given
 from ultralytics.cfg.dataset import DatasetSpec
-from ultralytics.cfg.keys import KNOBS
+from ultralytics.data.class_augment import warn_idle
 from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.engine.hooks import Hooks
 from ultralytics.engine.step.distill import Distillation
 from ultralytics.models.yolo.classify.val import ClassificationValidator, draw_classes, settle_keys
 from ultralytics.models.yolo.detect.train import DetectionTrainer
-from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Batch
-
-# keys of a training that a classifier's samples do not ask for
-IDLE = ("mosaic", "mixup", "degrees", "translate", "shear", "perspective", "bgr", "rect", "close_mosaic")
-JITTER = ("hsv_h", "hsv_s", "hsv_v")
 
 
 class ClassificationTrainer(DetectionTrainer):
@@ -35,14 +29,8 @@ class ClassificationTrainer(DetectionTrainer):
 
     def read_inputs(self) -> None:
         """Find the dataset and the font."""
-        args = self.args
-        settle_keys(args)
-        idle = dict.fromkeys(IDLE, "a classifier's images are neither mixed nor bent by it")
-        if args.auto_augment:
-            idle |= dict.fromkeys(JITTER, f"auto_augment={args.auto_augment} chooses the colours (None: jitter)")
-        for key, why in idle.items():
-            if is_given(args, key) and getattr(args, key) != KNOBS[key].default:
-                LOGGER.warning("%s=%s has no effect: %s", key, getattr(args, key), why)
+        settle_keys(self.args)
+        warn_idle(self.args)
         super().read_inputs()
 
     def load_data(self, data: str) -> DatasetSpec:

@@ -13,6 +13,7 @@ from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.build import build_dataloader
+from ultralytics.data.class_augment import settle_size
 from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.engine.outputs import LABELS, label_stems
 from ultralytics.engine.results import class_rows, write_rows
@@ -29,7 +30,6 @@ from ultralytics.utils.plotting import optional, plot_images
 from ultralytics.utils.stopwatch import speed_line
 from ultralytics.utils.types import Batch
 
-IMGSZ = 224  # pixels, where no size is given
 STEP = 32  # pixels; sides are multiples of it
 # keys of detection that would change what is classified
 FOREIGN = ("single_cls", "classes", "tiles", "augment")
@@ -41,8 +41,7 @@ def settle_keys(args: Config) -> None:
     Raises:
         ConfigError: naming a key of detection.
     """
-    if args.is_default("imgsz"):
-        args.set("imgsz", IMGSZ, "classify default")
+    settle_size(args)
     for key in FOREIGN:
         if getattr(args, key) not in (None, False):
             raise ConfigError(

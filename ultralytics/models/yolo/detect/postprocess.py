@@ -75,7 +75,7 @@ def detections(
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
-        rotated: boxes have an angle in radians, the last row.
+        rotated: boxes have an angle in radians, the first row behind the scores.
         extras: rows behind the scores; None: as many as there are, of a head that is not end-to-end.
     """
     conf = conf if args.conf is None else args.conf

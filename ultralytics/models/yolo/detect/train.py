@@ -12,8 +12,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.class_folders import load_labelled_dataset
 from ultralytics.cfg.config import check_classes
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
@@ -82,7 +83,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     def load_data(self, data: str) -> DatasetSpec:
         """Read the dataset, which must have the splits train and val."""
-        return load_dataset(data)
+        return load_labelled_dataset(data)
 
     def _moved(self, error: UserError) -> UserError:
         """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""

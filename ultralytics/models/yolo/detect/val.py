@@ -237,7 +237,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         seen, names = self.seen_images(), self.metrics.names
         if self.args.save_json:
             known = tuple(names.values()) == published_names.COCO
-            ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
+            ids = published_names.COCO_IDS if known else range(len(names))  # as `export-coco` has them
             write_json(self.save_dir / "predictions.json", predictions(seen, ids, self.compared))
         if not self.args.coco or not seen:
             return

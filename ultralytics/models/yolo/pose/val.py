@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.cfg.tasks import labelled
+from ultralytics.data.kinds import KINDS, kind_of_dataset
 from ultralytics.models.yolo.detect.evaluate import CocoShapes, Pair, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.utils.errors import ConfigError
@@ -86,8 +88,11 @@ def points_of(data: DatasetSpec) -> tuple[int, int]:
         ConfigError: its YAML says neither.
     """
     if data.kpt_shape is None:
+        text, kind = "there is no kpt_shape", labelled().get(data.task) or kind_of_dataset(data)
         hint = "such as kpt_shape: [17, 3]: keypoints of an object, and numbers of each (3: x, y, visibility)"
-        raise ConfigError("there is no kpt_shape", str(data.yaml_file), hint)
+        if kind not in ("", "keypoints"):
+            text, hint = f"{text}, and the labels are {KINDS[kind][0]}", KINDS[kind][1]
+        raise ConfigError(text, str(data.yaml_file), hint)
     return data.kpt_shape
 
 
