@@ -38,12 +38,16 @@ def find_folder(name: str | Path) -> Path:
         raise MissingFileError("no such run", str(path), "the folder of a run or of a study, such as runs/detect/train")
     if is_tune(path):
         raise ConfigError("this is the folder of a tune", str(given), f"tune report {path}, or the folder of a trial")
-    if not (is_run(path) or study_of(path)):
-        inner = sorted((f for f in path.iterdir() if f.is_dir() and (is_run(f) or study_of(f))), key=_changed_at)
+    if not _has_page(path):
+        inner = sorted((f for f in path.iterdir() if f.is_dir() and _has_page(f)), key=_changed_at)
         hint = f"one of the runs in it, such as {inner[-1]}" if inner else "train, val and study make such folders"
         what = "it" if path == given else "its folder"
         raise ConfigError(f"no run and no study lies in {what}", str(given), hint)
     return path
+
+
+def _has_page(path: Path) -> bool:
+    return (is_run(path) or study_of(path)) and not is_tune(path)
 
 
 def _changed_at(path: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from ultralytics.utils.ops import Profile
 from ultralytics.utils.tensors import layout
 
 FILE = "latency.json"
-WARMUP, REPEATS = 10, 100
+WARMUP, REPEATS, FEWEST = 10, 100, 20
+LONGEST = 120.0  # seconds: on a busy machine a pass may take a hundred times as long
 SIZE = "parameters"  # of the network that was measured: an arm of the same name may have become another
 _FACTS = {"p50_ms", "p95_ms", "imgsz", "batch", "precision", "device", "warmup", "repeats"}
 
@@ -34,7 +36,8 @@ def latency(
     machine does meanwhile falls on all of them alike.
 
     Args:
-        models: by name; imgsz: pixels, square; warmup, repeats: passes of each before and while they are timed.
+        models: by name; imgsz: pixels, square; warmup, repeats: passes of each before and while they are timed; fewer,
+            but FEWEST at least, where they take longer than LONGEST.
 
     Returns:
         name → p50_ms, p95_ms, and what they were measured with.
@@ -42,8 +45,12 @@ def latency(
     nets = {name: inference_copy(model, device) for name, model in models.items()}
     spent: dict[str, list[float]] = {name: [] for name in nets}
     image = torch.zeros(1, 3, imgsz, imgsz, device=device).contiguous(memory_format=layout(device))
+    until = time.monotonic() + LONGEST
     with torch.inference_mode():
         for i in range(warmup + repeats):
+            if i >= warmup + FEWEST and time.monotonic() > until:
+                repeats = i - warmup
+                break
             for name, net in nets.items():
                 with Profile(device=device) as block:
                     net(image)
@@ -82,7 +89,9 @@ def measure(
         files = {a: f if f.exists() else f.with_name("last.pt") for a, f in files.items()}
         imgsz = max(int(r.facts.get("imgsz") or 640) for r in first.values())
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        times = latency({a: load_trained(f)[0] for a, f in files.items()}, imgsz, device)
+        LOGGER.info("Measuring latency, in turns: %s", ", ".join(files))
+        nets = {a: load_trained(f)[0] for a, f in files.items()}
+        times = latency(nets, imgsz, device, repeats=REPEATS)
         found = {a: {**t, SIZE: first[a].cost.get(SIZE)} for a, t in times.items()}
         write_json(out / FILE, found, key="out")
     except (UserError, OSError, RuntimeError) as e:
