@@ -119,6 +119,6 @@ def test_the_steps_of_the_documentation_make_a_task(tmp_path):
     assert json.loads((copy / "runs/outline/val/metrics.json").read_text(encoding="utf-8"))["mask"]
     assert len(list((copy / "runs/outline/predict").glob("*.png"))) == 4
     assert "task: outline" in (copy / "again/data.yaml").read_text(encoding="utf-8")
-    assert "detect, segment, pose, obb or outline" in " ".join(heard.split())
+    assert "detect, segment, pose, obb, classify or outline" in " ".join(heard.split())
     assert "data/shapes-seg, -pose, -obb, -cls, -outline by task" in " ".join(heard.split())
     assert "the drawing is shapes-outline" in heard
