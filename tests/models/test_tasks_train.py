@@ -175,7 +175,7 @@ def test_labels_of_another_task_are_one_line(task, tmp_path):
 
 
 def test_class_folders_are_of_another_task(task, tmp_path):
-    """A YAML of theirs trained on backgrounds alone; and a classifier told nothing of the labels beside its images."""
+    """A detector trained on class folders without a label, and a classifier ignored label files, both silently."""
     data = class_folders(tmp_path / "data")
     file = data / "data.yaml"
     keys = {**QUIET, "model": str(tiny_network(tmp_path, task)), "project": str(tmp_path)}

@@ -280,12 +280,12 @@ def test_one_seed_in_words(tmp_path):
 def test_runs_that_found_nothing_are_told(tmp_path):
     out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
     records = [replace(r, figures={**r.figures, "mAP50-95": 0.0}) for r in records_of(out)]
-    told = "mAP50-95 is 0 in every run"
-    assert sum(n.startswith(told) for n in analyse(records, reading(out), "plain").notes) == 1
+    note = "mAP50-95 is 0 in every run"
+    assert sum(n.startswith(note) for n in analyse(records, reading(out), "plain").notes) == 1
     records[0] = replace(records[0], figures={"mAP50-95": 0.001})
-    assert not any(n.startswith(told) for n in analyse(records, reading(out), "plain").notes)
+    assert not any(n.startswith(note) for n in analyse(records, reading(out), "plain").notes)
     failed = RunRecord("plain", 0, FAILED, "plain-0", error="x")
-    assert not any(n.startswith(told) for n in analyse([failed], lambda _: None, "plain").notes)
+    assert not any(n.startswith(note) for n in analyse([failed], lambda _: None, "plain").notes)
 
 
 def test_damaged_files_are_told(tmp_path, undrawn):

@@ -188,6 +188,7 @@ def read_matched(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 # What a file of arrays that is cut short or damaged raises.
+# What NumPy and zipfile raise on a file that is cut short or damaged: which, depends on the byte.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError, BadZipFile, zlib.error)
 
 
