@@ -87,7 +87,10 @@ def measure(card: bool, left: Callable[[], float]) -> Iterator[dict[str, Any]]:
                     yield {"skipped": "no time left", **about}
                     continue
                 torch.manual_seed(0)
-                inputs = [torch.randn(B, C, side, side, device=device, dtype=dtype) for _ in range(4)]
+                inputs = [  # as the network gives and takes them: channels last
+                    torch.randn(B, C, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+                    for _ in range(4)
+                ]
                 call: Any = layer.to(device, dtype)
                 try:
                     figures = time_of(torch.compile(call, dynamic=False) if compiled else call, call, inputs, card)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.export import Dim, export
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ultralytics.nn.modules import (
     C2f,
@@ -123,6 +124,35 @@ def test_low_precision_is_near_fp64(name, dtype, bound):
             mixed = copy.deepcopy(wide).float()(x.float()).double()
     for got in (pure, mixed):
         assert float((got - want).norm() / want.norm()) <= bound
+
+
+class Wide(TorchDispatchMode):
+    """Note the operations that make a map of fp32."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        self.numbers, self.seen = numbers, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for made in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(made, torch.Tensor) and made.dtype == torch.float32 and made.numel() >= self.numbers:
+                self.seen.append(str(func))
+        return out
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("kind", ["frame", "sum"])
+def test_the_frame_of_a_half_precision_run_makes_no_map_of_fp32(kind, device):
+    """Such maps took a third of the bytes that a block moves. Mixing has its own reasons for fp32: here it is a
+    convolution."""
+    frame, gate = opened(ConvBlock(16)).to(device), opened(GatedAdd(16)).to(device)
+    x = torch.randn(2, 16, 30, 40, device=device).bfloat16().requires_grad_()
+    with torch.autocast(device, torch.bfloat16), Wide(x.numel()) as watch:
+        y = frame(x) if kind == "frame" else gate([x, x.square()])
+        y.backward(torch.ones_like(y))
+    assert y.dtype == torch.bfloat16
+    assert not watch.seen
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

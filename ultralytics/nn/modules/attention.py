@@ -379,7 +379,21 @@ class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each place of a map (Ba et al. 2016): (B, C, H, W) → the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
+        tokens = rearrange(x, "b c h w -> b h w c")
+        if x.dtype in (torch.float16, torch.bfloat16):
+            # Mean and variance are fp32 within the kernel anyway; autocast would copy the map to fp32 and back.
+            with torch.autocast(x.device.type, enabled=False):
+                weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+                normed = F.layer_norm(tokens, self.normalized_shape, weight, bias, self.eps)
+        else:
+            normed = super().forward(tokens)
+        return rearrange(normed, "b h w c -> b c h w")
+
+
+def gated(x: Tensor, gate: Tensor, change: Tensor) -> Tensor:
+    """Return x + gate ⊙ change, both (B, C, H, W), in x's precision. The gate (C) is rounded to the precision of
+    `change`, as autocast rounds weights: of its own fp32 it would make the product, and the gradients, fp32 maps."""
+    return x + (gate.to(change.dtype).view(1, -1, 1, 1) * change).to(x.dtype)
 
 
 class AttentionBlock(nn.Module):
@@ -410,8 +424,7 @@ class AttentionBlock(nn.Module):
         self.gate = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.gate.view(1, -1, 1, 1) * self.attn(self.norm(x))
-        return x + change.to(x.dtype)
+        return gated(x, self.gate, self.attn(self.norm(x)))
 
 
 @register(same_width)
@@ -463,4 +476,4 @@ class GatedAdd(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         x, z = maps
-        return x + (self.gate.view(1, -1, 1, 1) * z).to(x.dtype)
+        return gated(x, self.gate, z)
