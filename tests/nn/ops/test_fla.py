@@ -165,10 +165,17 @@ def test_what_the_kernels_do_not_know_is_named(card):
 def test_operations_are_counted_as_of_the_twin(k):
     layer, qkv, _ = problem(16, 2, 4, 5, k=k)
     with FlopCounterMode(display=False) as counter:
-        layer.attend(qkv.double(), layer.window_size)
+        out = layer.attend(qkv.double().requires_grad_(), layer.window_size)
     taps, bias = ((8, k * k), (8,)) if k else (None, None)
-    assert fla.count(qkv.shape, (20, 16), (16,), taps, bias, 2, 5, 3.0) == counter.get_total_flops()
-    assert torch.ops.ultralytics.focused_mix in flop_registry
+    given = (qkv.shape, (20, 16), (16,), taps)
+    assert fla.count(*given, bias, 2, 5, 3.0) == counter.get_total_flops()
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    # Of a grouped convolution's weight gradient torch counts as many operations as without groups.
+    products = backward.get_flop_counts()["Global"][torch.ops.aten.bmm]
+    convolution = 2 * 2 * qkv.numel() // 3 * k * k
+    assert fla.count_backward(out.shape, *given, (), (), 2, 5, 3.0) == products + convolution
+    assert {torch.ops.ultralytics.focused_mix, torch.ops.ultralytics.focused_mix_backward} <= flop_registry.keys()
 
 
 @slow

@@ -147,6 +147,9 @@ def test_on_a_cpu_and_in_fp64_they_are_plain(monkeypatch):
 def test_operations_are_counted_as_of_the_twin(kind):
     layer, qkv, _ = problem(16, 2, 4, 5, of=LAYERS[kind])
     with FlopCounterMode(display=False) as counter:
-        layer.attend(qkv.double(), layer.window_size)
+        out = layer.attend(qkv.double().requires_grad_(), layer.window_size)
     assert linear.count_linear(qkv.shape, (20, 16), 2, kind) == counter.get_total_flops()
-    assert torch.ops.ultralytics.linear_mix in flop_registry
+    with FlopCounterMode(display=False) as backward:
+        out.sum().backward()
+    assert linear.count_linear_backward(out.shape, qkv.shape, (20, 16), (), 2, kind) == backward.get_total_flops()
+    assert {torch.ops.ultralytics.linear_mix, torch.ops.ultralytics.linear_mix_backward} <= flop_registry.keys()

@@ -287,3 +287,21 @@ def count(
     """FLOPs of the matrix products and the convolution, 2·MACs, from the shapes: what is counted of the plain twin."""
     elements = qkv[0] * qkv[1] * qkv[2] // 3
     return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[1] if taps else 0))
+
+
+@register_flop_formula(torch.ops.ultralytics.focused_mix_backward)
+def count_backward(
+    grad: tuple[int, ...],
+    qkv: tuple[int, ...],
+    position: tuple[int, ...],
+    sigma: tuple[int, ...],
+    taps: tuple[int, ...] | None,
+    state: tuple[int, ...],
+    stats: tuple[int, ...],
+    heads: int,
+    width: int,
+    power: float,
+    **_: Any,
+) -> int:
+    """FLOPs of the gradients: every product has two, of the forward pass's size each."""
+    return 2 * count(qkv, position, sigma, taps, None, heads, width, power)

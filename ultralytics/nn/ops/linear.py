@@ -115,3 +115,12 @@ def count_linear(qkv: tuple[int, ...], position: tuple[int, ...], heads: int, ki
     """FLOPs of the matrix products, 2·MACs, from the shapes: what is counted of the plain twins."""
     C = qkv[2] // 3
     return qkv[0] * qkv[1] * C * 4 * (C // heads)
+
+
+@register_flop_formula(torch.ops.ultralytics.linear_mix_backward)
+def count_linear_backward(
+    grad: tuple[int, ...], qkv: tuple[int, ...], position: tuple[int, ...], state: tuple[int, ...], heads: int,
+    kind: str, **_: Any
+) -> int:  # fmt: skip
+    """FLOPs of the gradients: every product has two, of the forward pass's size each."""
+    return 2 * count_linear(qkv, position, heads, kind)
