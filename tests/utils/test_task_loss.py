@@ -211,14 +211,22 @@ def test_the_loss_of_a_mask_worked_out_by_hand(monkeypatch):
         assert float(found.others(matched, more, apart)["seg"]) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_the_gradient_of_masks_is_that_of_its_values():
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_gradient_of_masks_is_that_of_its_values(padded):
     g = torch.Generator().manual_seed(0)
     coefficients, prototypes = torch.randn(3, 2, generator=g).double(), torch.randn(2, 2, 3, 4, generator=g)
+    masks = torch.randint(0, 3, (2, 3, 4), generator=g)
+    crop, weight = torch.tensor([[0, 0, 2, 3], [0, 0, 2, 3], [1, 1, 4, 2]]), torch.tensor([0.5, 0.5, 2.0])
     work = task_loss.MaskWork(
-        torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]), torch.tensor([0, 0, 2]),
-        torch.tensor([[0, 0, 2, 3], [0, 0, 2, 3], [1, 1, 4, 2]]), torch.tensor([0.5, 0.5, 2.0]),
-        torch.randint(0, 3, (2, 3, 4), generator=g), True,
-    )  # fmt: skip
+        torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]), torch.tensor([0, 0, 2]), crop, weight, masks, True
+    )
+    if padded:  # the second image has one anchor; another comes to it
+        at = torch.tensor([[0, 1], [2, 2]])
+        weight = weight[at] * torch.tensor([[1, 1], [1, 0]])
+        work = task_loss.MaskWork(
+            torch.tensor([[0], [1]]), work.object[at], work.row[at], crop[at], weight, masks, True
+        )
+        coefficients = coefficients[at]
     leaf = coefficients.float().requires_grad_()
     shown = prototypes.clone().requires_grad_()
     (3 * task_loss.MaskLoss.apply(leaf, shown, work, True)).backward()

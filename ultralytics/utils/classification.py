@@ -34,7 +34,7 @@ class v8ClassificationLoss:  # noqa: N801  # the reference's name
         """Return the loss to differentiate and its one part, (1,); of an output in evaluation with `raw_too` too."""
         logits: Tensor = preds[1] if isinstance(preds, list | tuple) else preds
         total = F.cross_entropy(logits.float(), batch["cls"].to(logits.device).long(), reduction="sum")
-        images = self.reduce(torch.tensor(float(len(logits)), device=logits.device))
+        images = self.reduce(torch.full((), float(len(logits)), device=logits.device))
         return total / images, (self.reduce(total.detach()) / images)[None]
 
 

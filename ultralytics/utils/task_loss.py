@@ -46,13 +46,14 @@ def labels_of(batch: Batch, key: str, count: int, kind: str, wanted: str) -> Ten
 
 
 class MaskWork(NamedTuple):
-    """What the loss of masks compares, an entry or row for each of n foreground anchors, sorted by image and object.
+    """What the loss of masks compares, an entry or row for each foreground anchor: (n,) of them sorted by image and
+    object or, where every image is padded to the most, (B, m).
 
     Attributes:
-        image, object: (n,) whose mask it is to find: the object's number in its image.
-        row: (n,) the row of the batch that it is.
-        crop: (n, 4) first and last column and row + 1 of the prototypes' pixels within the object's box: x, y, x, y.
-        weight: (n,) of the sum over these pixels.
+        image, object: whose mask it is to find: the object's number in its image; image (B, 1) where padded.
+        row: the row of the batch that it is.
+        crop: (…, 4) first and last column and row + 1 of the prototypes' pixels within the object's box: x, y, x, y.
+        weight: of the sum over these pixels; 0 of what is padded.
         masks: index maps (B, h, w) or, without `overlap`, a mask for each object (M, h, w).
     """
 
@@ -74,10 +75,11 @@ class MaskLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, prototypes: Tensor, work: MaskWork, learns: bool) -> Tensor:
-        """Coefficients (n, P) fp32, prototypes (B, P, h, w) → the sum, a scalar; `learns`: a backward pass follows."""
+        """Coefficients (n, P) or, padded, (B, m, P) fp32, prototypes (B, P, h, w) → the sum, a scalar; `learns`: a
+        backward pass follows."""
         with torch.autocast(coefficients.device.type, enabled=False):
-            whole = masked(coefficients.device)
-            loss, *gradients = (_of_images if whole else _of_boxes)(coefficients, prototypes, work, learns)
+            form = _of_images if coefficients.dim() == 3 else _of_boxes
+            loss, *gradients = form(coefficients, prototypes, work, learns)
         ctx.save_for_backward(*gradients)
         return loss
 
@@ -121,40 +123,37 @@ def _of_boxes(coefficients: Tensor, prototypes: Tensor, work: MaskWork, learns: 
 
 
 def _of_images(coefficients: Tensor, prototypes: Tensor, work: MaskWork, learns: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, all images at once: the anchors of each are padded to the most, and PIXELS of masks compared at a
-    time."""
+    """The same, all images at once: their anchors are padded to the most, and PIXELS of masks compared at a time."""
     B, P, h, w = prototypes.shape
     device = prototypes.device
     shown = prototypes.flatten(2).float()
-    counts = torch.bincount(work.image, minlength=B)
-    slot = torch.arange(len(work.image), device=device) - (counts.cumsum(0) - counts)[work.image]
-    most = int(counts.max()) if len(slot) else 0
-
-    def padded(rows: Tensor) -> Tensor:
-        return rows.new_zeros((B, most, *rows.shape[1:])).index_put((work.image, slot), rows)
-
-    mine, weight, crop = padded(coefficients), padded(work.weight), padded(work.crop)
-    number, row = padded(work.object), padded(work.row)
     x, y = torch.arange(w, device=device), torch.arange(h, device=device).view(h, 1)
-    loss, of_mine, of_shown = coefficients.new_zeros(()), [mine[:, :0]], torch.zeros_like(shown)
+    loss, of_mine, of_shown = coefficients.new_zeros(()), [coefficients[:, :0]], torch.zeros_like(shown)
     step = max(PIXELS // (B * h * w), 1)
-    for first in range(0, most, step):
+    for first in range(0, coefficients.shape[1], step):
         some = slice(first, first + step)
-        left, top, right, bottom = crop[:, some, :, None, None].unbind(2)
-        within = ((x >= left) & (x < right) & (y >= top) & (y < bottom)).flatten(2) * weight[:, some, None]
+        mine = coefficients[:, some]
+        left, top, right, bottom = work.crop[:, some, :, None, None].unbind(2)
+        within = ((x >= left) & (x < right) & (y >= top) & (y < bottom)).flatten(2) * work.weight[:, some, None]
         if work.overlap:
-            target = work.masks.flatten(1).unsqueeze(1) == (number[:, some] + 1).unsqueeze(2)
+            target = work.masks.flatten(1).unsqueeze(1) == (work.object[:, some] + 1).unsqueeze(2)
         else:
-            target = work.masks[row[:, some]].flatten(2)
+            target = work.masks[work.row[:, some]].flatten(2)
         wanted = target.float()
-        logits = torch.bmm(mine[:, some], shown)
+        logits = torch.bmm(mine, shown)
         loss += (F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * within).sum()
         if learns:
             error = logits.sigmoid_().sub_(wanted).mul_(within)
             of_mine.append(torch.bmm(error, shown.transpose(1, 2)))
-            of_shown.baddbmm_(mine[:, some].transpose(1, 2), error)
-    found = torch.cat(of_mine, 1) if learns else torch.zeros_like(mine)
-    return loss, found[work.image, slot], of_shown.view(B, P, h, w).to(prototypes.dtype)
+            of_shown.baddbmm_(mine.transpose(1, 2), error)
+    found = torch.cat(of_mine, 1) if learns else torch.zeros_like(coefficients)
+    return loss, found, of_shown.view(B, P, h, w).to(prototypes.dtype)
+
+
+def most_of(foreground: Tensor) -> int:
+    """Return the anchors of the image that has the most of a foreground (B, A): the host waits for it. To do without,
+    each image would have to be padded to ten anchors an object of the fullest one, which costs more than the wait."""
+    return int(foreground.sum(1).max())
 
 
 class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
@@ -179,10 +178,16 @@ class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
     def others(self, matched: Matched, more: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The part of the masks."""
         coefficients, prototypes = more
-        image, anchor = matched.foreground.nonzero(as_tuple=True)
-        number = matched.object[image, anchor]
-        order = (image * max(matched.rows.shape[1], 1) + number).argsort(stable=True)
-        image, anchor, number = image[order], anchor[order], number[order]
+        foreground = matched.foreground
+        if masked(foreground.device):
+            image = torch.arange(len(foreground), device=foreground.device)[:, None]
+            anchor = foreground.byte().argsort(dim=1, descending=True, stable=True)[:, : most_of(foreground)]
+            number = matched.object[image, anchor]
+        else:
+            image, anchor = foreground.nonzero(as_tuple=True)
+            number = matched.object[image, anchor]
+            order = (image * max(matched.rows.shape[1], 1) + number).argsort(stable=True)
+            image, anchor, number = image[order], anchor[order], number[order]
         work = self.work(matched, image, anchor, number, batch, prototypes)
         mine = coefficients[image, :, anchor].float()
         learns = torch.is_grad_enabled() and (mine.requires_grad or prototypes.requires_grad)
@@ -192,11 +197,11 @@ class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
     def work(
         self, matched: Matched, image: Tensor, anchor: Tensor, number: Tensor, batch: Batch, prototypes: Tensor
     ) -> MaskWork:
-        """Return what is to be compared for the foreground anchors, sorted."""
+        """Return what is to be compared for the foreground anchors, sorted or padded."""
         B, _, h, w = prototypes.shape
-        size = prototypes.new_tensor([w, h, w, h], dtype=torch.float32)
+        size = torch.stack([matched.scale.new_full((), n) for n in (w, h, w, h)])
         boxes = matched.boxes[image, anchor] / matched.scale  # 0..1
-        share = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        share = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
         crop = (boxes * size).ceil().clamp(min=0).minimum(size).long()  # the pixels whose first edge lies in the box
         if not len(batch["batch_idx"]) and batch.get("masks") is None:
             masks = image.new_zeros((B if self.overlap else 0, h, w))
@@ -207,7 +212,8 @@ class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
         if len(masks) and masks.shape[1:] != (h, w):
             masks = F.interpolate(masks[None].float(), (h, w), mode="nearest")[0]
         row = matched.rows[image, number]
-        return MaskWork(image, number, row, crop, 1 / (share * (h * w)), masks, self.overlap)
+        weight = (1 / (share * (h * w))).where(matched.foreground[image, anchor], 0)
+        return MaskWork(image, number, row, crop, weight, masks, self.overlap)
 
 
 # Keypoints

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from tests.conftest import write_tiny, write_toy
+from tests.helpers.tasks import QUIET, class_folders, classify_network, task_data, tiny_network
 from ultralytics.engine import setup
 from ultralytics.engine.safety.guard import BadStepError
 from ultralytics.engine.step import optim, rates
 from ultralytics.engine.step.feed import Feed
 from ultralytics.models.yolo.detect.train import DetectionTrainer
-from ultralytics.utils import loss, tal
+from ultralytics.models.yolo.task import TASKS
+from ultralytics.utils import loss, tal, task_loss
 from ultralytics.utils.device_drawing import draw_plans
 from ultralytics.utils.errors import ConfigError
 
@@ -118,7 +120,7 @@ class Unwaiting(TorchDispatchMode):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """Compute as a GPU would, on a CPU."""
-    for module in (tal, loss):
+    for module in (tal, loss, task_loss):
         monkeypatch.setattr(module, "masked", lambda device: True)
     choose = optim.make_optimizer
 
@@ -149,6 +151,36 @@ def test_a_step_never_waits(made, keys, tmp_path):
             trainer.state.add_loss(trainer.train_step(batch, i))
     assert any(not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
     assert torch.isfinite(trainer.state.loss_mean).all()
+
+
+@pytest.mark.parametrize(("task", "waits"), [("segment", 1), ("pose", 0), ("obb", 0), ("classify", 0)])
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_steps_of_other_tasks_wait_for_the_number_of_masks_alone(tmp_path, monkeypatch, task, waits):
+    data = task_data(tmp_path / "d", task) if task != "classify" else class_folders(tmp_path / "d")
+    net = tiny_network(tmp_path, task) if task != "classify" else classify_network(tmp_path)
+    keys = {**QUIET, "model": str(net), "data": str(data), "project": str(tmp_path / "r"), "amp": False}
+    trainer = TASKS[task].trainer(overrides=keys)
+    trainer._setup()
+    trainer.model.train()
+    trainer.guard.careful = False
+    trainer.train_loader.set_epoch(0, 0)
+    [first, *_] = list(trainer.train_loader)
+    trainer.step.loss.images = len(first["img"])
+    trainer.train_step(dict(first), 0)
+    ready = trainer.preprocess_batch(dict(first))
+    trainer.preprocess_batch = lambda batch: batch
+    waited, most_of = [], task_loss.most_of
+
+    def known(foreground):
+        with _disable_current_modes():
+            waited.append(most_of(foreground))
+        return waited[-1]
+
+    monkeypatch.setattr(task_loss, "most_of", known)
+    with Unwaiting():
+        parts = trainer.train_step(ready, 1)
+    assert torch.isfinite(parts).all()
+    assert len(waited) == waits
 
 
 @pytest.mark.parametrize("wait", ["item", "mask", "nonzero", "made"])
