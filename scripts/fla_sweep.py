@@ -1,6 +1,6 @@
 """Time the kernels of focused linear attention one by one on a card, for each way of launching them: a JSON line each.
 
-    python scripts/fla_sweep.py [seconds=30 images=32 side=40 channels=256 heads=8 dtype=bf16 kind=focused]
+    bash scripts/fla_sweep.sh [seconds=30 images=32 side=40 channels=256 heads=8 dtype=bf16 kind=focused]
 
 kind=relu and kind=magnitude time the kernels of ReLU linear attention and of MALA, beside their plain twins.
 A line has the microseconds of every kernel (`us`), and of the operation forward and backward with the sums between its

@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ import benchmark
 import gpu_attention
 import torch
 import yaml
+from gpu_memory import memory_table
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import Config
@@ -43,8 +44,6 @@ from ultralytics.utils.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
-CARDS = (8, 12, 24, 80)  # GiB
-MARGIN = 0.06  # of a card's memory that is left to the driver and to fragmentation
 MOST = 0.8  # of the card that is filled to find out what a batch takes
 SYNC = "called a synchronizing CUDA operation"
 # What is switched, in the order in which it is measured, on the first network or on those with attention: a run's key,
@@ -715,9 +714,9 @@ def measure_memory(report: Report, options: Options, clock: Clock) -> None:
         with report.guarded(model=model, switch=more):
             for size, points in filled(options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more), clock):
                 about = {"model": model, "switch": more, "imgsz": size}
-                rows.append({**about, "points_gib": {b: p / GIB for b, p in points}, **line_through(points)})
-                report("memory", **rows[-1])
-        (options.out / "memory.md").write_text(memory_table(rows, context_bytes()), encoding="utf-8")
+                rows.append({**about, "points": points})
+                report("memory", **about, points_gib={b: p / GIB for b, p in points})
+        (options.out / "memory.md").write_text(memory_table(rows, context_bytes() / GIB, "measured"), encoding="utf-8")
 
 
 def filled(keys: dict[str, Any], clock: Clock) -> Iterator[tuple[int, list[tuple[int, int]]]]:
@@ -768,39 +767,6 @@ def random_batch(images: int, size: int, device: torch.device) -> dict[str, Any]
         "bboxes": torch.rand(n, 4) * 0.2 + 0.3,
         "batch_idx": torch.arange(images).repeat_interleave(8).float(),
     }
-
-
-def line_through(points: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """Return the straight line through (batch, bytes) by least squares, and the largest miss, in GiB."""
-    mean_x = statistics.fmean(x for x, _ in points)
-    mean_y = statistics.fmean(y for _, y in points)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
-    base = mean_y - slope * mean_x
-    miss = max(abs(base + slope * x - y) for x, y in points)
-    return {"per_image_gib": slope / GIB, "base_gib": base / GIB, "largest_miss_gib": miss / GIB}
-
-
-def largest_fitting(row: dict[str, Any], card: float, context: float) -> int:
-    """Return the batch that fits on a card of so many GiB, `context` of which are not torch's; 0 when none does."""
-    room = card * (1 - MARGIN) - context - row["base_gib"]
-    return max(int(room / row["per_image_gib"]), 0) if row["per_image_gib"] > 0 else 0
-
-
-def memory_table(rows: Sequence[dict[str, Any]], context: int) -> str:
-    """Return the table of what fits, as Markdown."""
-    beside = context / GIB
-    lines = [
-        "Largest batch that trains with the default keys: a step is measured at batches of 8 to 32, the rest follows a "
-        f"straight line. {beside:.2f} GiB for the driver's context and {MARGIN:.0%} of the card are kept free.",
-        "",
-        f"| model | px | GiB per image | GiB beside | {' | '.join(f'{c} GB' for c in CARDS)} |",
-        "|---|---|---|---|" + "---|" * len(CARDS),
-    ]
-    for row in sorted(rows, key=lambda r: (r["model"], str(r["switch"]), r["imgsz"])):
-        fits = " | ".join(str(largest_fitting(row, c, beside) or "–") for c in CARDS)
-        name = ", ".join([row["model"], *(f"{k}={v}" for k, v in row["switch"].items())])
-        lines.append(f"| {name} | {row['imgsz']} | {row['per_image_gib']:.3f} | {row['base_gib']:.2f} | {fits} |")
-    return "\n".join(lines) + "\n"
 
 
 # Preflight, batch=-1, memory that runs out

@@ -451,17 +451,6 @@ def test_waits_are_counted_by_the_line_of_ours_that_they_come_from(gpu_parts, mo
     assert modes == ["warn", "default"]
 
 
-def test_what_fits_follows_the_line_through_what_was_measured(gpu_parts):
-    points = [(b, int((1.5 + 0.25 * b) * 2**30)) for b in (8, 16, 32)]
-    row = {"model": "m", "switch": {"checkpoint_rows": [0]}, "imgsz": 640, **gpu_parts.line_through(points)}
-    assert (row["per_image_gib"], row["base_gib"]) == (pytest.approx(0.25), pytest.approx(1.5))
-    assert row["largest_miss_gib"] == pytest.approx(0, abs=1e-6)
-    assert gpu_parts.largest_fitting(row, 8, 0.5) == int((8 * 0.94 - 0.5 - 1.5) / 0.25)
-    assert gpu_parts.largest_fitting(row, 2, 0.5) == 0
-    table = gpu_parts.memory_table([row], 2**29)
-    assert "| m, checkpoint_rows=[0] | 640 | 0.250 | 1.50 | 22 | 37 | 82 | 292 |" in table
-
-
 def test_the_summary_has_ratios_of_what_is_there_and_says_what_is_not(monkeypatch):
     monkeypatch.syspath_prepend(str(CLONE / "scripts"))
     summarise = importlib.import_module("gpu_summary").summarise

@@ -35,6 +35,8 @@ BOUND = {torch.float32: 5e-6, torch.float16: 3e-3, torch.bfloat16: 1.5e-2}
         pytest.param(32, 2, 9, 8, {"p": 8}, marks=slow),
         pytest.param(32, 2, 8, 9, {"p": 4.5, "k": 3}, marks=slow),
         pytest.param(96, 4, 7, 9, {"k": 0}, marks=slow),
+        pytest.param(128, 2, 5, 9, {"B": 1, "k": 3}, marks=slow),
+        pytest.param(128, 2, 5, 9, {"B": 1, "k": 3, "dtype": torch.bfloat16}, marks=slow),
         pytest.param(32, 1, 3, 67, {"dtype": torch.float16, "k": 3}, marks=slow),
         pytest.param(32, 2, 9, 8, {"dtype": torch.bfloat16}, marks=slow),
     ],

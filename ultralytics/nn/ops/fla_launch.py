@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,8 +28,7 @@ class Blocks:
     `query` for dq, `value` for dv and `key` for dk. `parts`: programs that go through the tokens of an image, about.
     `walks`: programs of the convolution, about; `cells`:
     numbers that each of its threads holds; `apart`: its gradients in two launches. `warps` and `stages` of those with
-    products. `precision` of products: "tf32" is finer than what half precision is stored in; "ieee" is fp32's own,
-    "tf32x3" as good as that by three products of tf32.
+    products. `precision` of products: "tf32" is finer than what half precision is stored in; "ieee" is fp32's own.
     """
 
     output: int = 64
@@ -53,15 +52,21 @@ class Blocks:
 
 WHOLE = 4096  # numbers that a program of the statistics holds
 PLAIN = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}  # of kernels without products
-# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills.
+# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills, and
+# no more shared memory than any card has.
 TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
     (False, 64, Blocks(state=32)),
     (True, 32, Blocks(state=32, precision="ieee")),
-    (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
+    (True, 64, Blocks(output=32, state=32, value=32, warps=8, precision="ieee")),
 )
-# Of `linear_mix`: dk in the kernel of dv takes registers.
-LINEAR = tuple((s, w, blocks if (s, w) == (False, 32) else replace(blocks, value=32)) for s, w, blocks in TABLE)
+# Of `linear_mix`: dk in the kernel of dv, and dq in that of the queries' state, take registers.
+LINEAR = (
+    (False, 32, Blocks()),
+    (False, 64, Blocks(state=32, value=32, warps=8)),
+    (True, 32, Blocks(state=32, value=32, precision="ieee")),
+    (True, 64, Blocks(output=32, state=32, value=16, warps=8, precision="ieee")),
+)
 TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
 
