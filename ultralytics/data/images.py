@@ -23,6 +23,10 @@ from ultralytics.utils.text import is_text, name_key
 from ultralytics.utils.types import UInt8Array
 
 MIN_SIDE = 10  # pixels
+# Images, but none that training looks for.
+OTHER_IMAGES = frozenset(
+    (".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".npy", ".pgm", ".ppm", ".psd")
+) - IMAGE_SUFFIXES  # fmt: skip
 MAX_LIST_BYTES = 2**30
 
 

@@ -119,16 +119,18 @@ def walk_files(
     onerror: Callable[[OSError], object] | None = None,
     skipped: list[str] | None = None,
     followed: list[str] | None = None,
+    hidden: bool = True,
 ) -> Iterator[tuple[str, list[str]]]:
     """Folders below a folder, itself first, and the names in each that are no folders.
 
     Links to folders are followed, but each real folder is visited once, by its own path where it has one below `top`. A
-    link to a folder that holds the link is not followed.
+    link to a folder that holds the link, or `top`, is not followed.
 
     Args:
         onerror: is given the error of a folder that cannot be read.
         skipped: filled with the links that are not followed.
         followed: filled with those that are: each leads out of `top`.
+        hidden: False passes over what is below `top` and whose name begins with a dot.
     """
     real_top = os.path.realpath(top)
     seen = {real_top}
@@ -139,7 +141,7 @@ def walk_files(
         else:
             folder, parent = links.pop(0)
             real = os.path.realpath(folder)
-            if real in seen or os.path.join(parent, "").startswith(os.path.join(real, "")):
+            if real in seen or is_below(parent, real) or is_below(real_top, real):
                 if skipped is not None:
                     skipped.append(folder)
                 continue
@@ -150,7 +152,9 @@ def walk_files(
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not _is_folder(entry):
+                    if not hidden and entry.name.startswith("."):
+                        continue
+                    if not is_folder(entry):
                         files.append(entry.name)
                     elif entry.is_symlink():
                         linked.append(entry.name)
@@ -168,7 +172,13 @@ def walk_files(
         yield folder, files
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_below(path: str, folder: str) -> bool:
+    """Return True if a real path is a folder, or lies in it."""
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True for a folder and for a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself

@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.class_images import image_names
 from ultralytics.data.class_scan import scan_classes
-from ultralytics.data.images import nfc, relative_names
+from ultralytics.data.images import relative_names
 from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import RowForm
 from ultralytics.data.scan import scan
@@ -140,23 +141,13 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     return sorted(images, key=lambda i: i.name)
 
 
-def _linked(file: str, paths: Sequence[Path]) -> str:
-    """Name an image in a link to a folder that another class has read, see `relative_names`."""
-    base = next(p for p in paths if PurePath(file).is_relative_to(p))
-    name = nfc(PurePath(os.path.relpath(file, base)).as_posix())
-    return f"{nfc(base.name)}/{name}" if len(paths) > 1 else name
-
-
 def _read_folders(choice: Choice, split: str) -> list[SourceImage]:
     """Read the usable images of a split of class folders, each by the name CLASS/FILE."""
     spec, paths = choice.source, choice.source.split(split)
     labels = scan_classes(paths, spec.names, desc=f"{split}: ")
     choice.left_out += labels.left_out
-    names, images = relative_names(paths), []
+    names, images = image_names(paths, labels.im_files), []
     for file, number in zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True):
-        parts = (names.get(file) or _linked(file, paths)).split("/")
-        if len(paths) > 1:  # what tells several folders apart comes behind the class
-            parts[:2] = parts[1::-1]
         counts = {choice.ids[number]: 1} if number in choice.ids else {}
-        images.append(SourceImage("/".join(parts), file, counts, False, None))
+        images.append(SourceImage(names[file], file, counts, False, None))
     return sorted(images, key=lambda i: i.name)
