@@ -295,7 +295,12 @@ def test_an_image_that_several_folders_of_a_split_hold_counts_once(data):
         assert "listed-twice" in {f.kind for f in report.findings}
     # In train/ant, its bee/ is a class folder; in train it is a part of ant.
     classes = list_classes([data / "train" / "ant", data / "train"], spec.names).classes()
-    assert {Path(f).name: number for f, number in classes.items()} == {"a0.png": 0, "a1.png": 0, "b0.png": 1, "x.png": 1}
+    assert {Path(f).name: number for f, number in classes.items()} == {
+        "a0.png": 0,
+        "a1.png": 0,
+        "b0.png": 1,
+        "x.png": 1,
+    }
     assert sorted(image_names([data / "train" / "ant", data / "train"], classes).values()) == [
         "ant/train/a0.png", "ant/train/a1.png", "bee/ant/x.png", "bee/train/b0.png",
     ]  # fmt: skip
