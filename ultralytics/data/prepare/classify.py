@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,8 +62,9 @@ def prepare_classify(
     refuse_inside(target, [top])
     passed = PassedOver()
     found = images_by_class(top, passed)
-    for odd in passed.report():
-        LOGGER.warning("%s", one_line(str(odd)))
+    odd = list(map(str, passed.report()))
+    for line in odd:
+        LOGGER.warning("%s", one_line(line))
     if not found:
         hint = "source= holds a folder for each class, or train and val with such"
         raise MissingFileError("there are no images in folders of classes", str(top), hint)
@@ -73,7 +75,8 @@ def prepare_classify(
     unsafe = next((n for n in splits["train"] if has_unsafe(n)), None)
     if unsafe is not None:
         raise DatasetError(f"the class folder {unsafe!r} holds control characters", str(top), "rename it")
-    make_once(target, "classify", options, mark, lambda folder: _fill(folder, target, splits, wanted, options, mark))
+    fill = partial(_fill, out=target, splits=splits, wanted=wanted, options=options, mark=mark, odd=odd)
+    make_once(target, "classify", options, mark, fill)
     return target / "data.yaml"
 
 
@@ -179,8 +182,16 @@ def _plan(splits: _Images) -> _Plan:
     return plan
 
 
-def _fill(folder: Path, out: Path, splits: _Images, wanted: Options, options: Mapping[str, Any], mark: str) -> None:
-    """Fill a folder that will become OUT."""
+def _fill(
+    folder: Path,
+    out: Path,
+    splits: _Images,
+    wanted: Options,
+    options: Mapping[str, Any],
+    mark: str,
+    odd: Sequence[str],
+) -> None:
+    """Fill a folder that will become OUT; `odd`: what problems.txt names beside images."""
     names, plan = sorted(splits["train"]), _plan(splits)
     try:
         for split in splits:
@@ -191,8 +202,9 @@ def _fill(folder: Path, out: Path, splits: _Images, wanted: Options, options: Ma
         spec |= {} if "val" in splits else {"val": "test"}
         text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
         (folder / "data.yaml").write_text(text, encoding="utf-8")
-        if plan.problems:
-            (folder / "problems.txt").write_text("".join(f"{p}\n" for p in plan.problems), encoding="utf-8")
+        if plan.problems or odd:
+            text = "".join(f"{one_line(p)}\n" for p in (*plan.problems, *odd))
+            (folder / "problems.txt").write_text(text, encoding="utf-8")
     except OSError as e:
         raise storage_error(e, folder, out) from None
     sources, objects = [{"name": Path(options["source"]).name}], {name: plan.objects[name] for name in names}
