@@ -12,9 +12,10 @@ from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import find_data_yaml
 from ultralytics.cfg.tasks import FOLDERS, in_folders, task_for
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
-from ultralytics.utils.files import is_below, is_folder, user_path
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import has_unsafe, is_text
+from ultralytics.utils.walk import is_below, is_folder
 from ultralytics.utils.yaml import read_yaml
 
 # what the folder of a split may be called, the usual name first

@@ -14,9 +14,9 @@ from ultralytics.cfg.class_folders import class_name, folders_of_classes, look_i
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.images import OTHER_IMAGES, nfc
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, name_key
+from ultralytics.utils.walk import walk_files
 
 
 class Odd(NamedTuple):
@@ -32,7 +32,7 @@ class Odd(NamedTuple):
 
 @dataclass
 class PassedOver:
-    """What lies in class folders and is not read; what is hidden, is not told."""
+    """What lies in class folders and is not read; what is hidden is not in it."""
 
     files: list[str] = field(default_factory=list)  # no images
     broken: list[str] = field(default_factory=list)  # links without a suffix of images that lead nowhere

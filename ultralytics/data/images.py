@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import read_text, walk_files
+from ultralytics.utils.files import read_text
 from ultralytics.utils.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -21,6 +21,7 @@ from ultralytics.utils.images import (
 )
 from ultralytics.utils.text import is_text, name_key
 from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.walk import walk_files
 
 MIN_SIDE = 10  # pixels
 # Images, but none that training looks for.

@@ -28,7 +28,7 @@ def letterboxed(image: UInt8Array, frame: tuple[int, int], crop_fraction: float 
     return LetterBox(frame, scaleup=False).render(loaded)
 
 
-class Sampled(NamedTuple):
+class TaskImages(NamedTuple):
     """How a task finds the images of a split, and sees them. listed: gives the files, sorted; fit: makes an image
     (h, w, 3) one of a frame (height, width), by a `crop_fraction`."""
 
@@ -45,7 +45,7 @@ def listed(data: DatasetSpec, split: str) -> list[str]:
     return list_images(data.split(split))
 
 
-OF_BOXES, OF_CLASSES = Sampled(listed, letterboxed), Sampled(split_images, resized_crop)
+OF_BOXES, OF_CLASSES = TaskImages(listed, letterboxed), TaskImages(split_images, resized_crop)
 
 
 def spread(files: Sequence[str], most: int) -> list[str]:
@@ -63,7 +63,7 @@ def batches(
 
     Args:
         files: the images; batch: how many at a time; frame: (height, width).
-        fit, crop_fraction: see `Sampled`.
+        fit, crop_fraction: see `TaskImages`.
     """
     read = (image for file in files if (image := imread(file)) is not None)
     images = map(partial(_tensor_of, frame=frame, fit=fit, crop_fraction=crop_fraction), read)

@@ -105,8 +105,8 @@ def is_written(out: Path, records: Sequence[Mapping[str, Any]], fair: bool) -> b
         kept, now = read_json(out / STUDY, ConfigError, "there is no study in the file", _ANEW), read_plan(out)
     except UserError:
         return False
-    told, known = json.loads(json.dumps(records)), kept.get("records") or ()
-    same = "analysis" in kept and kept.get("study") == now.get("study") and all(r in known for r in told)
+    wanted, known = json.loads(json.dumps(records)), kept.get("records") or ()
+    same = "analysis" in kept and kept.get("study") == now.get("study") and all(r in known for r in wanted)
     refused = bool(kept.get("differences")) and fair
     return same and (out / TABLES[0]).is_file() and refused != (out / TABLES[1]).is_file()
 

@@ -19,8 +19,9 @@ from ultralytics.data.images import MAX_LIST_BYTES, OTHER_IMAGES, list_images
 from ultralytics.data.labels import BOX_COLUMNS, POSES_HINT, glued_rows, label_file, pose_columns
 from ultralytics.data.places import Misplaced, misplaced_labels
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import read_text, walk_files
+from ultralytics.utils.files import read_text
 from ultralytics.utils.text import counted, name_key
+from ultralytics.utils.walk import walk_files
 
 ALL_CORNERS = 0.95  # part of a split's rows that read well as corners where all are meant so
 
