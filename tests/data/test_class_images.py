@@ -57,6 +57,18 @@ def through_outside(root):
     link(root, "../outside/up", root)
 
 
+def back_by_a_class(root):
+    link(root, "train/cow", "../../outside")
+    for name, target in (("split", "train"), ("data", "."), ("ants", "train/ant")):
+        link(root, f"../outside/{name}", root / target)
+
+
+def back_by_a_split(root):
+    elsewhere(root)
+    for name, target in (("all", "."), ("train", "train")):
+        link(root, f"../other/{name}", root / target)
+
+
 def hidden(root):
     for name in ("ant/.h.png", "ant/.png", "ant/.deep/x.png", "ant/deep/.checkpoints/x.png", ".cache/x.png", "._l.png"):
         image(root / "train" / name)
@@ -121,6 +133,11 @@ CASES = {
         BASE, (), ("folder-link",),
     ),
     "a link leads back through a folder outside": (through_outside, reads("ant/out/o.png"), (), ("folder-link",)),
+    "a linked class folder leads back to its split": (
+        back_by_a_class, reads("cow/o.png", "cow/ants/a0.png", "cow/ants/a1.png"), (),
+        ("folder-link", "listed-twice"),
+    ),
+    "a linked split leads back to its dataset": (back_by_a_split, BASE, (), ("folder-link", "class-folder")),
     "class folders lead to each other": (
         lambda r: [link(r, "train/ant/more", "../bee"), link(r, "train/bee/more", "../ant")],
         reads("ant/more/b0.png", "bee/more/a0.png", "bee/more/a1.png"), (), ("folder-link", "listed-twice"),

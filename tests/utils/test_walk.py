@@ -60,3 +60,14 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
     errors = []
     assert len(list(walk_files(tmp_path, errors.append))) == 2
     assert errors[0].filename == str(tmp_path / "closed")
+
+
+def test_a_link_back_to_the_folder_that_names_a_linked_one_is_not_followed(tmp_path):
+    for folder in ("data/beside", "far"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "data" / "top").symlink_to(tmp_path / "far")
+    for name, target in (("back", "data"), ("above", "."), ("over", "data/beside")):
+        (tmp_path / "far" / name).symlink_to(tmp_path / target)
+    top, skipped = tmp_path / "data" / "top", []
+    assert {os.path.relpath(f, top) for f, _ in walk_files(top, skipped=skipped)} == {".", "over"}
+    assert sorted(os.path.relpath(s, top) for s in skipped) == ["above", "back"]

@@ -15,7 +15,7 @@ from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import has_unsafe, is_text
-from ultralytics.utils.walk import is_below, is_folder
+from ultralytics.utils.walk import is_below, is_folder, real_places
 from ultralytics.utils.yaml import read_yaml
 
 # what the folder of a split may be called, the usual name first
@@ -38,13 +38,14 @@ def look_into(split: Path) -> SplitFolder:
     Raises:
         DatasetError: it cannot be read.
     """
-    found, real = SplitFolder([], [], [], []), os.path.realpath(split)
+    found, places = SplitFolder([], [], [], []), real_places(split)
     try:
         with os.scandir(split) as entries:
             for entry in sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name):
                 path = split / entry.name
                 if is_folder(entry):
-                    around = entry.is_symlink() and is_below(real, os.path.realpath(path))
+                    real = os.path.realpath(path) if entry.is_symlink() else ""
+                    around = real != "" and any(is_below(place, real) for place in places)
                     (found.around if around else found.classes).append(path)
                 else:
                     (found.broken if entry.is_symlink() and not os.path.exists(path) else found.files).append(path)

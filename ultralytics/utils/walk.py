@@ -25,7 +25,8 @@ def walk_files(
         followed: filled with those that are: each leads out of `top`.
         hidden: False passes over what is below `top` and whose name begins with a dot.
     """
-    real_top = os.path.realpath(top)
+    around = real_places(top)
+    real_top = around[0]
     seen = {real_top}
     waiting, links = [(os.fspath(top), real_top)], list[tuple[str, str]]()  # path and real path
     while waiting or links:
@@ -34,7 +35,7 @@ def walk_files(
         else:
             folder, parent = links.pop(0)
             real = os.path.realpath(folder)
-            if real in seen or is_below(parent, real) or is_below(real_top, real):
+            if real in seen or any(is_below(place, real) for place in (parent, *around)):
                 if skipped is not None:
                     skipped.append(folder)
                 continue
@@ -63,6 +64,11 @@ def walk_files(
                 seen.add(inner)
                 waiting.append((os.path.join(folder, name), inner))
         yield folder, files
+
+
+def real_places(folder: str | Path) -> tuple[str, str]:
+    """Return the real path of a folder, and that of the folder in which it is named: of a link they are apart."""
+    return os.path.realpath(folder), os.path.realpath(os.path.dirname(os.path.abspath(folder)))
 
 
 def is_below(path: str, folder: str) -> bool:
