@@ -1,9 +1,15 @@
 """Real images in an export: there where the dataset is, and never its end where it is not."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import torch
+
+from tests.helpers.tasks import class_folders
 from ultralytics import YOLO
+from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.config import get_cfg
+from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.task import TASKS
 from ultralytics.utils.errors import DatasetError, MissingFileError
@@ -54,3 +60,32 @@ def test_int8_on_a_dataset_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(MissingFileError):
         real_images(keys(str(tmp_path / "gone.yaml"), int8=True), TASKS["detect"])
     assert real_images(keys(str(tmp_path / "gone.yaml"), "weights file", int8=True), TASKS["detect"]) == {}
+
+
+def test_a_classifier_is_measured_on_what_it_will_see(tmp_path, monkeypatch):
+    """Cropped, by the weights' own crop_fraction, in a comparison, in the ranges of int8 and in what int8 costs; linked
+    class folders too."""
+    data = class_folders(tmp_path / "data", val=(0, 2, 2))
+    (data / "val" / "dark").rmdir()
+    (data / "val" / "dark").symlink_to(data / "val" / "light", target_is_directory=True)
+    seen = []
+
+    class Noted:
+        def __init__(self, args, save_dir):
+            seen.append((args.crop_fraction, args.split, args.imgsz))
+
+        def __call__(self, model):
+            return dict.fromkeys(TASKS["classify"].figures.first.values(), 0.5)
+
+    task = replace(TASKS["classify"], validator=Noted)
+    given = real_images(keys(str(data), int8=True, crop_fraction=0.5), task)
+    ((_, compared),) = given["images"](6, 64, 64)
+    calibrated = torch.cat(list(given["calibration"](1, 64, 64)))
+    spec = load_class_dataset(data)
+    args = get_cfg(None, {"crop_fraction": 0.5, "imgsz": 64})
+    dataset = ClassificationDataset(spec.split("val"), args, names=spec.names)
+    wanted = torch.stack([dataset[i]["img"] for i in range(6)]).float() / 255
+    assert torch.equal(calibrated, wanted)
+    assert torch.equal(compared, wanted)
+    given["accuracy"](None)
+    assert seen == [(0.5, "val", 64)]

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -427,3 +429,75 @@ def test_images_of_equal_names_are_the_same_on_another_machine(tmp_path):
 def test_made_studies_have_objects():
     assert sum(len(s.truths) for s in seen_of(0.5, 0)) > 10
     assert FINISHED
+
+
+def test_a_report_after_a_run_was_redone_shows_it_alone(tmp_path):
+    """The run's figures, cost, time and network change, and an arm fails: nothing of before is left, in any file."""
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8, "conv": 0.6}, seeds=3)
+    times = json.loads((out / "latency.json").read_text(encoding="utf-8"))
+    for arm, size in (("plain", 3.0e6), ("fla", 3.1e6), ("conv", 3.2e6)):
+        times[arm]["parameters"] = size
+    (out / "latency.json").write_text(json.dumps(times), encoding="utf-8")
+    write_report(out)
+    kept = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert set(kept["times"]["latency"]) == {"plain", "fla", "conv"}
+    assert (out / "figures" / "classes-2.png").is_file()
+    again = {}
+    for record in records_of(out):
+        if record.arm == "fla":
+            cost = {**record.cost, "parameters": 9.0e6, "epoch_seconds": 123.0}
+            record = replace(record, figures={**record.figures, "mAP50-95": 0.123}, cost=cost)
+        elif record.arm == "conv":
+            record = replace(record, state=FAILED, figures={}, error="no memory")
+        again[record.arm, record.seed] = record
+        write_record(out / record.folder, record)
+    write_report(out)
+    kept = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    order = [(seed, arm) for seed in range(3) for arm in ("plain", "fla", "conv")]
+    assert [(r["seed"], r["arm"]) for r in kept["records"]] == order
+    for found in kept["records"]:
+        record = again[found["arm"], found["seed"]]
+        assert (found["state"], found["figures"], found["error"]) == (record.state, dict(record.figures), record.error)
+        assert found["cost"] == {k: v for k, v in record.cost.items() if k != "epoch_seconds"}
+    assert kept["times"]["fla-1"] == {"epoch_seconds": 123.0}
+    assert set(kept["times"]["latency"]) == {"plain"}, "the time of another network is none of the arm's"
+    assert "0.1230" in (out / "table.md").read_text(encoding="utf-8")
+    assert not (out / "figures" / "classes-2.png").exists()
+    assert not (out / "figures" / "classes-2.pdf").exists()
+
+
+def test_figures_of_the_users_own_stay(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    (out / "figures").mkdir()
+    for name in ("mine.png", "classes-a.png", "classes-7.png", "arms.svg"):
+        (out / "figures" / name).touch()
+    write_report(out)
+    there = {f.name for f in (out / "figures").iterdir()}
+    assert {"mine.png", "classes-a.png", "arms.svg", "classes-1.png", "arms.png"} <= there
+    assert "classes-7.png" not in there
+
+
+def test_reports_that_are_written_at_once_take_turns(tmp_path, monkeypatch):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    inside, most = [], []
+
+    def slow(*_):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return []
+
+    monkeypatch.setattr("ultralytics.study.report.draw_all", slow)
+    monkeypatch.setattr("ultralytics.study.report.PAUSE", 0.01)
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(write_report, out) for _ in range(4)]:
+            done.result()
+    assert most == [1, 1, 1, 1]
+    assert not list(out.glob(".*"))
+
+
+def test_a_folder_of_no_study_gets_no_file(tmp_path):
+    with pytest.raises(UserError, match="no run of a study"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())

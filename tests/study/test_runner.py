@@ -5,7 +5,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +118,61 @@ def test_times_stand_apart(study, tmp_path):
     assert found[0] == found[1]
     assert times[0] != times[1]
     assert set(times[0]) == {"plain-0", "fla-0", "fla-1", "plain-1"}
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """Counts the reports that are written; each process stays at it until it may go on."""
+    write = runner.write_held_report
+    found = SimpleNamespace(began=threading.Event(), go=threading.Event(), written=0)
+
+    def written(out, fair):
+        analysis = write(out, fair)
+        found.written += 1
+        found.began.set()
+        assert found.go.wait(60)
+        return analysis
+
+    monkeypatch.setattr(runner, "write_held_report", written)
+    monkeypatch.setattr(runner, "measure", lambda *_, **__: None)
+    monkeypatch.setattr("ultralytics.study.report.PAUSE", 0.01)
+    monkeypatch.setattr("ultralytics.study.report.draw_all", lambda *_: [])
+    return found
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_of_two_processes_that_end_a_study_at_once_one_writes(study, tmp_path, ends, caplog, late):
+    """`late`: the second one ends a run after the first one has looked; then it has more to tell, and writes too."""
+    caplog.set_level("INFO", "ultralytics")
+    made, out = study(), tmp_path / "out"
+    Runner(made, out, start=Starts()).run()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(runner.finish, made, out, True)
+        assert ends.began.wait(120)
+        if late:
+            write_record(out / "fla-1", replace(read_record(out / "fla-1"), error="it went on"))
+        second = threads.submit(runner.finish, made, out, True)
+        while "waiting for it" not in caplog.text:
+            time.sleep(0.01)
+        assert ends.written == 1
+        ends.go.set()
+        first.result()
+        found = second.result()
+    assert ends.written == 1 + late
+    assert ("which another process has written" in caplog.text) == (not late)
+    kept = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    assert [RunRecord.from_dict(r) for r in kept["records"]] == found
+    assert "analysis" in kept
+    assert not list(out.glob(".report*"))
+
+
+def test_an_end_alone_writes_whatever_is_there(study, tmp_path, ends):
+    made, out = study(), tmp_path / "out"
+    Runner(made, out, start=Starts()).run()
+    ends.go.set()
+    for _ in range(2):
+        runner.finish(made, out, True)
+    assert ends.written == 2
 
 
 def test_failed_runs_are_told_and_the_rest_goes_on(study, tmp_path, caplog):

@@ -1,5 +1,7 @@
 """The figures by hand, and against the authors' code where it is installed."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,8 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         ("1,-1,0,0,9,9\n", "the box has no id"),
         ("1,1,0,0,nan,9\n", "not finite"),
         ("1,1,0,0,inf,9\n", "not finite"),
+        ("1,1,0,0,9,9\n2,1,0,0,-9,9\n", "line 2: width -9 and height 9 must not be below 0"),
+        ("1,1,0,0,9,-0.5\n", "line 1: width 9 and height -0.5 must not be below 0"),
     ],
 )
 def test_a_wrong_line_is_named(text, message, tmp_path):
@@ -209,3 +213,26 @@ def test_files_and_folders_are_compared(tmp_path, capsys):
         assert f"{tmp_path / name}: no such file or folder ({key}= is" in capsys.readouterr().err
     assert main(["track-eval", "gt=gone.txt"]) == 2
     assert "no tracks given" in capsys.readouterr().err
+
+
+def test_a_video_called_all_keeps_its_row(tmp_path, capsys):
+    """Of `all` the one box is found, of `b` none: together half of them."""
+    box, other = "1,1,0,0,9,9\n", "1,1,50,50,9,9\n"
+    for name, text in (("gt/all", box), ("gt/b", box), ("found/all", box), ("found/b", other)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.txt").write_text(text)
+    figures = evaluate_files(tmp_path / "gt", tmp_path / "found")
+    assert {name: row["IDR"] for name, row in figures.items()} == {"all": 1, "b": 0, "all videos": 0.5}
+    for folder in ("gt", "found"):
+        shutil.copy(tmp_path / folder / "b.txt", tmp_path / folder / "all videos.txt")
+    assert list(evaluate_files(tmp_path / "gt", tmp_path / "found")) == ["all videos", "all", "b", "all videos videos"]
+    assert main(["track-eval", f"gt={tmp_path / 'gt'}", f"found={tmp_path / 'found'}"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split("  ")[0] for line in lines] == ["all videos", "all", "b", "all videos videos"]
+
+
+def test_a_box_without_area_is_none_that_is_found(tmp_path):
+    (tmp_path / "a.txt").write_text("1,1,0,0,0,0\n1,2,0,0,-0,9\n1,3,0,0,9,9\n")
+    (tmp_path / "b.txt").write_text("1,3,0,0,9,9\n")
+    figures = evaluate_files(tmp_path / "a.txt", tmp_path / "b.txt")["b"]
+    assert (figures["boxes"], figures["FN"], figures["FP"], figures["IDSW"]) == (3, 2, 0, 0)

@@ -12,7 +12,6 @@ from ultralytics.utils.files import (
     read_text,
     real_path,
     remove_unfinished,
-    walk_files,
     write_atomically,
     write_json,
     write_text,
@@ -91,39 +90,6 @@ def test_a_file_is_read_as_far_as_its_entry_says(tmp_path):
         read_text(tmp_path / "huge", UserError, 1000)
     if os.path.exists("/proc/self/status"):  # of no size, and of a content without end in some of its neighbours
         assert read_bytes("/proc/self/status") == b""
-
-
-def test_each_real_folder_is_visited_once_however_many_links_lead_to_it(tmp_path):
-    top = tmp_path / "top"
-    for folder in ("top/a/deep", "outside/sub", "beside"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "file").write_text("")
-    for name, target in {
-        "a/self": ".", "a/up": "..", "above": "../..", "twin": "a/deep", "out": "../outside", "out2": "../outside",
-        "a/deep/loop": "loop", "nowhere": "gone",
-    }.items():  # fmt: skip
-        (top / name).symlink_to(target)
-    (tmp_path / "outside" / "back").symlink_to(top)
-    skipped = []
-    found = {os.path.relpath(folder, top): sorted(names) for folder, names in walk_files(top, skipped=skipped)}
-    assert found == {
-        ".": ["nowhere"], "a": [], "a/deep": ["file", "loop"], "out": [], "out/sub": ["file"],
-    }  # fmt: skip
-    assert sorted(os.path.relpath(s, top) for s in skipped) == ["a/self", "a/up", "above", "out/back", "out2", "twin"]
-
-
-def test_links_that_double_at_every_level_end(tmp_path):
-    for name in ("x", "y", "z"):
-        (tmp_path / name).symlink_to(".")
-    assert [names for _, names in walk_files(tmp_path)] == [[]]
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind here")
-def test_a_folder_that_cannot_be_read_is_told(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0)
-    errors = []
-    assert len(list(walk_files(tmp_path, errors.append))) == 2
-    assert errors[0].filename == str(tmp_path / "closed")
 
 
 def test_a_path_without_links_is_found_for_links_that_lead_nowhere_too(tmp_path):

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.plotting import Annotator, plot_confusion_matrix
 from ultralytics.utils.text import (
     counted,
+    folder_flaw,
     has_unsafe,
     likely_slips,
     name_key,
@@ -99,3 +101,42 @@ def test_a_class_name_makes_no_path_and_breaks_no_picture(name, tmp_path):
     Annotator(image).box_label((1, 1, 9, 9), name)
     plot_confusion_matrix(np.ones((2, 2)), [name], False, tmp_path / "matrix.png")
     result.verbose().encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "on_windows"),
+    [
+        *(
+            (name, "", "")
+            for name in ("cat", "a b", "\u00e9", "\u732b", "a.b", "x" * 255, "con1", "console", "com10", "-")
+        ),
+        ("", "is empty", "is empty"),
+        *((name, "begins with a dot", "begins with a dot") for name in (".", "..", ".git", ". ")),
+        *((name, "holds control", "holds control") for name in ("a\nb", "\udcff", "\u202e")),
+        *((name, "holds /", "holds /") for name in ("a/b", "/", "x/..")),
+        ("x" * 256, "is longer", "is longer"),
+        ("\u732b" * 86, "is longer", "is longer"),
+        *(
+            (name, "", f"holds {c}")
+            for name, c in (("a\\b", "\\"), ("a:b", ":"), ("is it?", "?"), ("<a", "<"), ("a|b", "|"))
+        ),
+        *((name, "", "ends with a dot or a space") for name in ("St.", "a ", " ", "a..")),
+        *((name, "", "is a name of a device") for name in ("con", "NUL", "Com1", "lpt9", "aux.x", "com\u00b9")),
+    ],
+)
+def test_what_no_folder_is_called(name, here, on_windows):
+    for windows, wanted in ((False, here), (True, on_windows)):
+        found = folder_flaw(name, windows)
+        assert found.startswith(wanted)
+        assert bool(found) == bool(wanted)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the names are those of other systems")
+@pytest.mark.parametrize("name", ["cat", "a\\b", "St.", " ", "con", "x" * 255, "", "..", ".git", "a/b", "x" * 256])
+def test_what_is_no_flaw_can_be_made(name, tmp_path):
+    try:
+        (tmp_path / "top" / name).mkdir(parents=True)
+        made = [f for f in os.listdir(tmp_path / "top") if not f.startswith(".")] == [name]
+    except OSError:
+        made = False
+    assert made == (not folder_flaw(name))

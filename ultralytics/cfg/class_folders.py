@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import find_data_yaml
@@ -14,6 +15,7 @@ from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import has_unsafe, is_text
+from ultralytics.utils.walk import is_below, is_folder, real_places
 from ultralytics.utils.yaml import read_yaml
 
 # what the folder of a split may be called, the usual name first
@@ -21,20 +23,49 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "te
 LAYOUT = "a dataset of class folders is FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg"
 
 
+class SplitFolder(NamedTuple):
+    """What lies in the folder of a split, each by name; what is hidden, is left out."""
+
+    classes: list[Path]  # folders, and links to folders
+    around: list[Path]  # links to a folder that holds the split: no classes
+    broken: list[Path]  # links that lead nowhere
+    files: list[Path]
+
+
+def look_into(split: Path) -> SplitFolder:
+    """Return what lies in the folder of a split.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    found, places = SplitFolder([], [], [], []), real_places(split)
+    try:
+        with os.scandir(split) as entries:
+            for entry in sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name):
+                path = split / entry.name
+                if is_folder(entry):
+                    real = os.path.realpath(path) if entry.is_symlink() else ""
+                    around = real != "" and any(is_below(place, real) for place in places)
+                    (found.around if around else found.classes).append(path)
+                else:
+                    (found.broken if entry.is_symlink() and not os.path.exists(path) else found.files).append(path)
+    except OSError as e:
+        raise DatasetError(f"the folder cannot be read: {e.strerror}", str(split)) from None
+    return found
+
+
 def folders_of_classes(split: Path) -> list[Path]:
-    """Return the folders of a split, hidden ones left out, by name.
+    """Return the class folders of a split, by name: its folders and links to folders, but for hidden ones and links to
+    a folder that holds the split.
 
     Raises:
         DatasetError: it cannot be read, or a name can be no class's.
     """
-    try:
-        found = sorted(e.name for e in os.scandir(split) if e.is_dir() and not e.name.startswith("."))
-    except OSError as e:
-        raise DatasetError(f"the folder cannot be read: {e.strerror}", str(split)) from None
-    for name in found:
+    found = look_into(split).classes
+    for name in (f.name for f in found):
         if not is_text(name) or has_unsafe(name):
             raise DatasetError(f"the folder {name!r} cannot be a class: its name holds control characters", str(split))
-    return [split / name for name in found]
+    return found
 
 
 def class_name(folder: Path) -> str:

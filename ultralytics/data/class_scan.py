@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from ultralytics.cfg.class_folders import class_name, folders_of_classes
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, signature
+from ultralytics.data.class_images import list_classes
 from ultralytics.data.instances import Instances
 from ultralytics.data.kinds import KINDS, kind_of
 from ultralytics.data.labels import label_file
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.scan import check_pixels
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import walk_files
-from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.threads import readers
@@ -56,13 +53,13 @@ def scan_classes(
         DatasetError: there are no images, or none that can be used.
     """
     found, odd = list_classes(paths, names)
-    advice = [f"{place}: {what}" for place, what in odd]
-    kept = [(f, c) for c, files in found.items() for f in sorted(files)[: max(round(len(files) * fraction), 1)]]
+    advice = list(map(str, odd))
+    kept = [(f, c) for c, files in found.items() for f in files[: max(round(len(files) * fraction), 1)]]
     kept.sort()
     files, classes = [f for f, _ in kept], np.array([c for _, c in kept], np.float32)
     where = ", ".join(map(str, paths))
     if not files:
-        kind = kind_of([label_file(place) for place, _ in odd])
+        kind = kind_of([label_file(o.place) for o in odd])
         hint = f"its images have labels, {KINDS[kind][0]}: {KINDS[kind][1]}" if kind else "".join(advice[:1])
         raise DatasetError("the class folders hold no images", where, hint)
     memory = ScanCache(files, paths, fraction, cache_dir)
@@ -106,45 +103,6 @@ def first_usable(images: Iterable[tuple[str, int]], n: int, names: Mapping[int, 
 def _none_usable(labels: LabelSet, count: int, where: str) -> DatasetError:
     more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
     return DatasetError(f"none of the {count} images can be used: {labels.problems[0]}{more}", where)
-
-
-def list_classes(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[int, list[str]], list[tuple[str, str]]]:
-    """Return the images of each class (id → files) in folders of class folders, and what may not be meant so: where it
-    is, and what.
-
-    Raises:
-        DatasetError: a path is no folder.
-    """
-    ids = {unicodedata.normalize("NFC", name): i for i, name in names.items()}  # as `class_name` gives them
-    found: dict[int, list[str]] = {}
-    advice: list[tuple[str, str]] = []
-    for path in (Path(os.path.abspath(p)) for p in paths):
-        if not path.is_dir():
-            raise DatasetError("a split of a classifier is a folder of class folders", str(path))
-        loose = [e.name for e in os.scandir(path) if not e.is_dir() and _is_image(e.name)]
-        if loose:
-            advice.append((str(path / min(loose)), f"{counted(len(loose), 'image')} in no class folder, passed over"))
-        others: list[str] = []
-        skipped: list[str] = []
-        for folder in folders_of_classes(path):
-            images = []
-            for place, files in walk_files(folder, skipped=skipped):
-                images += [os.path.join(place, f) for f in files if _is_image(f)]
-                others += [os.path.join(place, f) for f in files if not _is_image(f) and not f.startswith(".")]
-            number = ids.get(class_name(folder))
-            if number is None:
-                advice.append((str(folder), f"no class is called that; {counted(len(images), 'image')} passed over"))
-            else:
-                found.setdefault(number, []).extend(images)
-        if others:
-            advice.append((min(others), f"{counted(len(others), 'file')} of class folders no image, passed over"))
-        if skipped:
-            advice.append((skipped[0], f"{counted(len(skipped), 'link')} to folders read already, passed over"))
-    return {c: files for c, files in found.items() if files}, advice
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name[name.rfind(".", 1) :].lower() in IMAGE_SUFFIXES
 
 
 def _check_image(image: str, known: ScannedImage | None) -> ScannedImage:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import read_text, walk_files
+from ultralytics.utils.files import read_text
 from ultralytics.utils.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -21,8 +21,13 @@ from ultralytics.utils.images import (
 )
 from ultralytics.utils.text import is_text, name_key
 from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.walk import walk_files
 
 MIN_SIDE = 10  # pixels
+# Images, but none that training looks for.
+OTHER_IMAGES = frozenset(
+    (".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".npy", ".pgm", ".ppm", ".psd")
+) - IMAGE_SUFFIXES  # fmt: skip
 MAX_LIST_BYTES = 2**30
 
 

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from ultralytics.cfg.paths import program
-from ultralytics.utils.files import walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
+from ultralytics.utils.walk import walk_files
 
 SUFFIXES = (".txt", ".xml", ".json")
 _IMAGES = tuple(IMAGE_SUFFIXES)

@@ -20,7 +20,8 @@ from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.class_augment import settle_size, warn_idle
 from ultralytics.data.class_dataset import ClassificationDataset
-from ultralytics.data.class_scan import first_usable, list_classes
+from ultralytics.data.class_images import image_names, list_classes
+from ultralytics.data.class_scan import first_usable
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.images import listable, relative_names
 from ultralytics.data.kinds import form_of
@@ -125,15 +126,15 @@ def _of_classes(cfg: Config, data: str | Path, split: str, n: int, _: str | None
     warn_idle(cfg)
     spec = load_class_dataset(data, [split])
     paths = spec.split(split)
-    names, found = relative_names(paths), list_classes(paths, spec.names)[0]
-    listed = [(names.get(file, file), file, number) for number, files in found.items() for file in files]
-    listed.sort(key=lambda image: rank(cfg.seed, image[0]))
-    labels = first_usable([image[1:] for image in listed], n, spec.names)
+    classes = list_classes(paths, spec.names).classes()
+    names = image_names(paths, classes)
+    listed = sorted(classes.items(), key=lambda image: rank(cfg.seed, names[image[0]]))
+    labels = first_usable(listed, n, spec.names)
     before, after = (ClassificationDataset(labels, cfg, augment) for augment in (False, True))
     keys = [SampleKey(i, (cfg.seed, 0, i), ()) for i in range(len(labels))]
     batch = ClassificationDataset.collate_fn([sample for key in keys for sample in (before[key], after[key])])
     boxes = {"batch_idx": torch.zeros(0), "cls": torch.zeros(0), "bboxes": torch.zeros(0, 4)}
-    captions = [text for file in labels.im_files for text in (names.get(file, file), AUGMENTED)]
+    captions = [text for file in labels.im_files for text in (names[file], AUGMENTED)]
     return _Sheet(_name_of(spec), spec.names, {**batch, **boxes}, captions, "image")
 
 

@@ -3,6 +3,7 @@ can tell apart, and a marker or dash of its own for every arm."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,10 +63,14 @@ class _Style:
         return _DASHES[max(self._place[arm.name], 0) // len(_COLOURS) % len(_DASHES)]
 
 
+_OURS = re.compile(r"(arms|pr|training|costs|classes-\d+)\.(png|pdf)")
+
+
 def draw_all(
     analysis: Analysis, folder: Path, results: Mapping[str, Sequence[Path]], latency: Mapping[str, Mapping[str, Any]]
 ) -> list[Path]:
-    """Draw every figure that there is something for; what cannot be drawn is a warning.
+    """Draw every figure that there is something for, in place of those of an earlier call; what cannot be drawn is a
+    warning.
 
     Args:
         folder: is made; results: the results.csv of each arm's runs; latency: of each arm.
@@ -74,6 +79,8 @@ def draw_all(
         The PNG files.
     """
     make_folder(folder)
+    for old in [f for f in folder.iterdir() if _OURS.fullmatch(f.name)]:  # of runs that may have been redone since
+        old.unlink(missing_ok=True)
     arms = [a for a in analysis.arms if a.mean(analysis.metric) is not None]
     names = [a.name for a in arms]
     if not arms:

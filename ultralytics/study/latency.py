@@ -79,9 +79,8 @@ def measure(
         records: the runs; weights: of an arm, where they are not in the folder of its run.
         plugins: loads what the networks need.
     """
-    first = {r.arm: r for r in reversed(records) if r.state == FINISHED}
-    known = read(out)
-    if all(a in known and known[a].get(SIZE, r.cost.get(SIZE)) == r.cost.get(SIZE) for a, r in first.items()):
+    first = _first(records)
+    if first.keys() <= read_fitting(out, records).keys():
         return
     try:
         plugins()
@@ -96,6 +95,19 @@ def measure(
         write_json(out / FILE, found, key="out")
     except (UserError, OSError, RuntimeError) as e:
         LOGGER.warning("latency is not measured: %s", e)
+
+
+def _first(records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+    """Return the first finished run of each arm."""
+    return {r.arm: r for r in reversed(records) if r.state == FINISHED}
+
+
+def read_fitting(out: Path, records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
+    """Return what was measured of the networks that the runs have, by arm: times of another network, which an arm had
+    before its runs were redone, are left out."""
+    known = read(out)
+    sizes = {arm: r.cost.get(SIZE) for arm, r in _first(records).items()}
+    return {a: known[a] for a, size in sizes.items() if a in known and known[a].get(SIZE, size) == size}
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,10 @@ OUT/environment.json    versions, hardware and commands
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 import torch
 
+from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.run.provenance import code_digest, device_name, versions
 from ultralytics.study import latency as timing
 from ultralytics.study.analysis import Analysis, analyse
@@ -27,6 +31,7 @@ from ultralytics.study.record import (
     MATCHED,
     RECORD,
     SEEN,
+    TIMES,
     RunRecord,
     read_matched,
     read_record,
@@ -44,14 +49,39 @@ from ultralytics.utils.yaml import read_yaml
 
 STUDY, PLAN, ENVIRONMENT, FIGURES = "study.json", "study.yaml", "environment.json", "figures"
 TEST = "test"  # in the folder of a run
+LOCK = ".report.lock"
+PAUSE = 0.2  # seconds between two tries to write
 TABLES = ("table.md", "table.csv", "table.tex")
 _ANEW = "remove it: the same command makes it anew"
 COMPARED = "compared"  # in study.json: runs that no study has planned, whose keys may all differ
 
 
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[bool]:
+    """Let one process at a time write the end of a study, or a report on it; yields whether another did before.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    waited = False
+    while True:
+        try:
+            held = RunLock(out, LOCK)
+            break
+        except ConfigError:  # another process has it
+            if not waited:
+                LOGGER.info("another process writes the report in %s: waiting for it", out)
+            waited = True
+            time.sleep(PAUSE)
+        except UserError as e:  # that of run folders names project=
+            raise UserError(e.what, e.where, "free some space or choose another out=") from None
+    with held:
+        yield waited
+
+
 def write_report(out: Path, fair: bool = True) -> Analysis:
     """Write the analysis, the tables and the figures of a study, from its folder alone. The same folder gives the same
-    files, byte for byte.
+    files, byte for byte. Processes that write one at once, take turns.
 
     Args:
         out: the study's folder; fair: refuse a table of arms that were not treated alike; False: make it, and say so
@@ -60,9 +90,44 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     Raises:
         UserError: the folder holds no run of a study, or a file of it cannot be read or written.
     """
+    read_plan(out)  # a folder that is none of a study gets no lock file
+    with writing(out):
+        return write_held_report(out, fair)
+
+
+def is_written(out: Path, records: Sequence[Mapping[str, Any]], fair: bool) -> bool:
+    """Return True if a study's folder holds a report on these records, as `plain_records` gives them.
+
+    Args:
+        out: the folder; records: of the study; fair: see `write_report`.
+    """
+    try:
+        kept, now = read_json(out / STUDY, ConfigError, "there is no study in the file", _ANEW), read_plan(out)
+    except UserError:
+        return False
+    wanted, known = json.loads(json.dumps(records)), kept.get("records") or ()
+    same = "analysis" in kept and kept.get("study") == now.get("study") and all(r in known for r in wanted)
+    refused = bool(kept.get("differences")) and fair
+    return same and (out / TABLES[0]).is_file() and refused != (out / TABLES[1]).is_file()
+
+
+def plain_records(records: Sequence[RunRecord]) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+    """Return records as plain data, and apart from them what another run of the same study would not have, its times,
+    by run."""
+    plain, times = [], dict[str, dict[str, float]]()
+    for record in records:
+        cost = {k: v for k, v in record.cost.items() if not k.endswith(TIMES)}
+        plain.append(replace(record, cost=cost).to_dict())
+        times[f"{record.arm}-{record.seed}"] = {k: v for k, v in record.cost.items() if k.endswith(TIMES)}
+    return plain, times
+
+
+def write_held_report(out: Path, fair: bool) -> Analysis:
+    """Write a report, see `write_report`, where this process may (`writing`)."""
     data, records, analysis, times, unfair, text = read_result(out)
-    data |= {"analysis": analysis.to_dict(), "differences": unfair}
-    data["times"] = {**(data.get("times") or {}), "latency": times}
+    seeds = list(dict.fromkeys([*((data.get("study") or {}).get("seeds") or ()), *(r.seed for r in records)]))
+    data["records"], spent = plain_records(sorted(records, key=lambda r: seeds.index(r.seed)))
+    data |= {"analysis": analysis.to_dict(), "differences": unfair, "times": {**spent, "latency": times}}
     write_json(out / STUDY, data, key="out")
     write_json(out / ENVIRONMENT, _environment(out, records), key="out")
     if unfair and fair:
@@ -111,7 +176,7 @@ def read_result(out: Path) -> StudyResult:
     control = plan.get("control")
     unfair = _differences(records, out, data, control)
     analysis = analyse(records, lambda r: _read_test(out / r.folder), control)
-    times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
+    times = timing.read_fitting(out, records)
     return StudyResult(data, records, analysis, times, unfair, caption(analysis, _about(records, plan), times))
 
 

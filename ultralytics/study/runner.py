@@ -34,8 +34,8 @@ from ultralytics.study.pool import (
     slots_of,
     start_process,
 )
-from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record
-from ultralytics.study.report import write_report
+from ultralytics.study.record import FAILED, FINISHED, RECORD, RunRecord, read_record
+from ultralytics.study.report import TABLES, is_written, plain_records, write_held_report, writing
 from ultralytics.study.tune.arms import tune_arms, tuning_fact
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
@@ -259,25 +259,26 @@ def collect(study: Study, out: Path) -> dict[str, Any]:
     run of the same study would not have, its times."""
     found = [read_record(out / f"{arm}-{seed}") for seed in study.seeds for arm in study.arms]
     records = [r for r in found if r is not None]
-    plain, times = [], dict[str, dict[str, float]]()
-    for record in records:
-        cost = {k: v for k, v in record.cost.items() if not k.endswith(TIMES)}
-        plain.append(replace(record, cost=cost).to_dict())
-        times[f"{record.arm}-{record.seed}"] = {k: v for k, v in record.cost.items() if k.endswith(TIMES)}
+    plain, times = plain_records(records)
     unequal = differences(records, study.control, study.declared)
     data = {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
     return data | ({"tuned": dict(study.tuned)} if study.tuned else {})
 
 
 def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
-    """Write study.json and, of what has finished, the report; returns the records."""
-    data = collect(study, out)
-    write_json(out / RESULTS, data, key="out")
-    records = [RunRecord.from_dict(r) for r in data["records"]]
-    if any(r.state == FINISHED for r in records):
-        runs = [study.run(arm, study.seeds[0]) for arm in study.arms]
-        measure(out, records, plugins=lambda: load_plugins([file for run in runs for file in run.plugins]))
-        write_report(out, fair)
+    """Write study.json and, of what has finished, the report; returns the records. Of processes that end at once, one
+    writes, and the others go by that where it holds what they know."""
+    with writing(out) as waited:
+        data = collect(study, out)
+        records = [RunRecord.from_dict(r) for r in data["records"]]
+        if waited and is_written(out, data["records"], fair):
+            LOGGER.info("report   %s, which another process has written", out / TABLES[0])
+            return records
+        write_json(out / RESULTS, data, key="out")
+        if any(r.state == FINISHED for r in records):
+            runs = [study.run(arm, study.seeds[0]) for arm in study.arms]
+            measure(out, records, plugins=lambda: load_plugins([file for run in runs for file in run.plugins]))
+            write_held_report(out, fair)
     return records
 
 

@@ -79,7 +79,8 @@ def evaluate_tracks(truth: MotFile, found: MotFile, iou: float = 0.5) -> dict[st
 
 
 def evaluate_files(gt: Path, found: Path, iou: float = 0.5) -> dict[str, dict[str, float]]:
-    """Return the figures of each video by its name, and, of several, of all together as "all".
+    """Return the figures of each video by its name, and, of several, of all together as "all"; where a video is called
+    that, as "all videos".
 
     Args:
         gt, found: files, or folders: of FOUND/NAME.txt the ground truth is GT/NAME.txt or GT/NAME/gt/gt.txt, as the
@@ -110,7 +111,10 @@ def evaluate_files(gt: Path, found: Path, iou: float = 0.5) -> dict[str, dict[st
     _check_truth([truth for truth, _ in pairs.values()], gt)
     result = {name: evaluate_tracks(*pair, iou) for name, pair in pairs.items()}
     if len(pairs) > 1:
-        result["all"] = evaluate_tracks(*joined(*zip(*pairs.values(), strict=True)), iou)
+        together = "all"
+        while together in result:
+            together += " videos"
+        result[together] = evaluate_tracks(*joined(*zip(*pairs.values(), strict=True)), iou)
     return result
 
 

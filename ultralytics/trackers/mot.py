@@ -95,6 +95,9 @@ def _numbers(line: str, where: str) -> tuple[float, ...]:
     if row[0] < 1 or row[0] != int(row[0]) or row[1] != int(row[1]):
         what = f"frame {row[0]:g} and id {row[1]:g} must be integers, the frame of 1 or more"
         raise DatasetError(what, where)
+    if row[4] < 0 or row[5] < 0:
+        what = f"width {row[4]:g} and height {row[5]:g} must not be below 0"
+        raise DatasetError(what, where, "frame,id,left,top,width,height, in pixels")
     if row[1] < 0:
         raise DatasetError("the box has no id: these are detections, not tracks", where, "track save_mot=True")
     return row

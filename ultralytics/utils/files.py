@@ -114,67 +114,6 @@ def read_json(path: Path, error: type[UserError], what: str, hint: str) -> dict[
     return data
 
 
-def walk_files(
-    top: str | Path,
-    onerror: Callable[[OSError], object] | None = None,
-    skipped: list[str] | None = None,
-    followed: list[str] | None = None,
-) -> Iterator[tuple[str, list[str]]]:
-    """Folders below a folder, itself first, and the names in each that are no folders.
-
-    Links to folders are followed, but each real folder is visited once, by its own path where it has one below `top`. A
-    link to a folder that holds the link is not followed.
-
-    Args:
-        onerror: is given the error of a folder that cannot be read.
-        skipped: filled with the links that are not followed.
-        followed: filled with those that are: each leads out of `top`.
-    """
-    real_top = os.path.realpath(top)
-    seen = {real_top}
-    waiting, links = [(os.fspath(top), real_top)], list[tuple[str, str]]()  # path and real path
-    while waiting or links:
-        if waiting:
-            folder, real = waiting.pop()
-        else:
-            folder, parent = links.pop(0)
-            real = os.path.realpath(folder)
-            if real in seen or os.path.join(parent, "").startswith(os.path.join(real, "")):
-                if skipped is not None:
-                    skipped.append(folder)
-                continue
-            seen.add(real)
-            if followed is not None:
-                followed.append(folder)
-        files, folders, linked = [], [], []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if not _is_folder(entry):
-                        files.append(entry.name)
-                    elif entry.is_symlink():
-                        linked.append(entry.name)
-                    else:
-                        folders.append(entry.name)
-        except OSError as e:
-            if onerror is not None:
-                onerror(e)
-        links += [(os.path.join(folder, name), real) for name in sorted(linked)]
-        for name in sorted(folders, reverse=True):
-            inner = os.path.join(real, name)
-            if inner not in seen:
-                seen.add(inner)
-                waiting.append((os.path.join(folder, name), inner))
-        yield folder, files
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
 class Checksums:
     """Size, SHA-256 and (unless left out) MD5 of what is given to `update`."""
 

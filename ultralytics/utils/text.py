@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ _PASSWORDS = (
 _IN_QUERY = re.compile(r"([?&](?:pass|password|passwd|pwd)=)[^\s&#]+", re.IGNORECASE)
 _IN_FILE_NAMES = re.compile(r'[/\\:*?"<>|]')
 _LONGEST_NAME = 120  # bytes; file systems take 255, and a number and a suffix follow
+_MOST_BYTES = 255
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9\u00b9\u00b2\u00b3])\s*(\..*)?", re.IGNORECASE)
 
 
 def printable(text: str) -> str:
@@ -134,6 +137,29 @@ def safe_name(text: str) -> str:
     """Return the text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
     name = _IN_FILE_NAMES.sub("_", _UNSAFE.sub("_", text)).strip(" .")
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .") or "_"
+
+
+def folder_flaw(name: str, windows: bool = os.name == "nt") -> str:
+    """Return why no folder that is not hidden can have a name, as the end of a sentence that begins with the name; ""
+    where one can.
+
+    Args:
+        name: any text; windows: on that system.
+    """
+    if not name:
+        return "is empty"
+    if name.startswith("."):
+        return "begins with a dot, and such folders are hidden"
+    if has_unsafe(name):
+        return "holds control characters"
+    letters = next((c for c in ('\\/:*?"<>|' if windows else "/") if c in name), "")
+    if letters:
+        return f"holds {letters}"
+    if len(name.encode()) > _MOST_BYTES:
+        return f"is longer than {_MOST_BYTES} bytes"
+    if windows and name[-1] in ". ":
+        return "ends with a dot or a space, which Windows leaves out"
+    return "is a name of a device on Windows" if windows and _RESERVED.fullmatch(name) else ""
 
 
 def _escaped(match: re.Match[str]) -> str:

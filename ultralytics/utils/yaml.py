@@ -64,11 +64,14 @@ class Document:
         return found
 
     def line_of(self, *path: str) -> int:
-        """Return the line of a key of nested mappings, as deep as the path leads; 1 where it leads nowhere."""
+        """Return the line of a key of nested mappings, or of an entry of a list by its number, as deep as the path
+        leads; 1 where it leads nowhere."""
         node, line = self.root, 1
         for name in path:
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
             found = next(((k, v) for k, v in pairs if isinstance(k, yaml.ScalarNode) and k.value == name), None)
+            if isinstance(node, yaml.SequenceNode):
+                found = next(((v, v) for i, v in enumerate(node.value) if str(i) == name), None)
             if found is None:
                 break
             line, node = found[0].start_mark.line + 1, found[1]

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from tests.helpers.sources import tree
@@ -63,3 +65,30 @@ def test_other_folders_are_one_line_and_leave_nothing(tmp_path, names, message):
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
     with pytest.raises(UserError):
         prepare_classify(tmp_path / "s", tmp_path / "s" / "o")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_are_followed_and_what_is_passed_over_is_named(tmp_path):
+    names = ["s/train/cat/a.jpg", "s/train/dog/b.jpg", "s/val/cat/c.jpg", "s/train/cat/.h.jpg", "s/train/.git/d.jpg"]
+    tree(tmp_path, dict.fromkeys([*names, "far/cow/e.jpg", "far/f.jpg"]))
+    train = tmp_path / "s" / "train"
+    for link, target in {
+        "cow": "../../far/cow", "kitten": "cat", "loop": ".", "gone": "nowhere", "self": "self", "dog/up": "..",
+        "dog/far.jpg": "../../../far/f.jpg", "dog/lost.jpg": "nowhere.jpg",
+    }.items():  # fmt: skip
+        (train / link).symlink_to(target)
+    (train / "dog" / "x.txt").touch()
+    made = prepare_classify(tmp_path / "s", tmp_path / "o").parent
+    assert files(made) == [
+        *("train/cat/a.jpg", "train/cow/e.jpg", "train/dog/b.jpg", "train/dog/far.jpg", "train/kitten/a.jpg"),
+        "val/cat/c.jpg",
+    ]
+    assert not [f for f in made.rglob("*") if f.is_symlink()]
+    problems = (made / "problems.txt").read_text().splitlines()
+    told = [(line.partition(": ")[0].removeprefix(f"{train}/"), line.partition(": ")[2]) for line in problems]
+    assert told == [
+        ("dog/lost.jpg", told[0][1]),
+        ("dog/x.txt", "1 file of class folders no image, passed over"),
+        ("gone", "2 links that lead nowhere, passed over"),
+        ("loop", "2 links to folders read already, passed over"),
+    ]

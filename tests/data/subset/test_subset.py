@@ -18,6 +18,7 @@ import ultralytics
 from tests.helpers.tasks import SHADES, class_folders
 from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cli import main
 from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.images import list_images, relative_names
 from ultralytics.data.labels import label_file
@@ -639,3 +640,65 @@ def test_a_class_without_images_keeps_its_folder(tmp_path, message):
     heads = {re.sub("/[01]/", lambda m: "/" + "ab"[int(m[0][1])] + "/", name) for name in files_of(tmp_path / "few")}
     assert names <= heads
     assert len(scan_classes(load_class_dataset(out).split("train"), dict(enumerate(SHADES)))) == 6
+
+
+NAMELESS = {
+    "one of several": ('[dark, light, "a/b", ".."]', "the name of class 2, 'a/b', holds /", 4),
+    "above": ('["..", light]', "class 0, '..', begins with a dot", 4),
+    "here": ('["."]', "class 0, '.', begins with a dot", 4),
+    "empty": ('[dark, ""]', "class 1, '', is empty", 4),
+    "absolute": ("\n  - dark\n  - /tmp/dark", "class 1, '/tmp/dark', holds /", 6),
+    "hidden": ("\n  0: dark\n  1: .git", "class 1, '.git', begins with a dot, and such folders are hidden", 6),
+    "twice": ("\n- dark\n- light\n- dark", "class 2, 'dark', is that of class 0 too", 7),
+    "twice in two forms": ('["\u00e9", "e\u0301"]', "is that of class 0 too", 4),
+    "too long": (f"[dark, {'x' * 256}]", "is longer than 255 bytes", 4),
+}
+
+
+@pytest.mark.parametrize("case", NAMELESS)
+def test_a_class_that_no_folder_can_be_called_is_one_line_with_its_place(case, tmp_path, capsys):
+    names, text, line = NAMELESS[case]
+    data, out = class_folders(tmp_path / "data"), tmp_path / "new" / "few.yaml"
+    yaml_file = data / "data.yaml"
+    yaml_file.write_text(f"train: train\nval: val\ntask: classify\nnames: {names}\n")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["subset", f"data={yaml_file}", f"out={out}"]) == 2
+    [error] = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error")]
+    assert f"{yaml_file}, line {line}: the name of class" in error
+    assert text in error
+    assert error.endswith("(rename the class, or leave it out by classes=)")
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is left"
+
+
+def test_classes_that_are_not_drawn_may_be_called_as_they_like(tmp_path):
+    data = class_folders(tmp_path / "data")
+    yaml_file = data / "data.yaml"
+    yaml_file.write_text('train: train\nval: val\ntask: classify\nnames: [dark, "a/b", light, dark]\n')
+    out = subset(yaml_file, tmp_path / "few.yaml", classes=["light"])
+    assert files_of(tmp_path / "few") == {f"{s}/light/{i}.png" for s, n in (("train", 5), ("val", 2)) for i in range(n)}
+    assert load_class_dataset(out).names == {0: "light"}
+
+
+def test_names_of_accents_in_two_forms_are_one_folder(tmp_path):
+    data = class_folders(tmp_path / "data")
+    for split in ("train", "val"):
+        (data / split / "dark").rename(data / split / "\u00e9")
+    (data / "data.yaml").write_text(
+        "train: train\nval: val\ntask: classify\nnames: [light, e\u0301, grey]\n", encoding="utf-8"
+    )
+    subset(data / "data.yaml", tmp_path / "few.yaml")
+    assert sorted(f.name for f in (tmp_path / "few" / "train").iterdir()) == ["grey", "light", "\u00e9"]
+
+
+def test_a_disk_that_takes_two_classes_for_one_is_one_line(tmp_path, monkeypatch):
+    data = class_folders(tmp_path / "data")
+    (data / "train" / "Dark").mkdir()
+    make = Path.mkdir
+
+    def without_case(path, *args, **keys):
+        make(path.with_name("dark") if path.name == "Dark" and "few" in str(path) else path, *args, **keys)
+
+    monkeypatch.setattr(Path, "mkdir", without_case)
+    with pytest.raises(DatasetError, match="takes the name of the class 'dark' for that of another class"):
+        subset(data, tmp_path / "few.yaml")
+    assert [f.name for f in tmp_path.iterdir()] == ["data"]

@@ -15,7 +15,6 @@ import numpy as np
 
 from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset, load_labelled_dataset
 from ultralytics.cfg.config import check_switches
-from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.data.check.dataset import Checked
 from ultralytics.data.check.findings import ERROR, SEVERITIES, Finding, with_hint
@@ -23,8 +22,7 @@ from ultralytics.data.check.images import Look, Record
 from ultralytics.data.check.report import Report, measure
 from ultralytics.data.check.report import check_place as check_place  # the command asks both of this file
 from ultralytics.data.check.rules import ORDER, find
-from ultralytics.data.check.splits import REPLACED, Split, list_split
-from ultralytics.data.class_scan import list_classes
+from ultralytics.data.check.splits import REPLACED, Split, list_class_split, list_split
 from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import BOX_COLUMNS, BOXES, RowForm
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -62,17 +60,16 @@ def check_data(
             f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"the splits are {', '.join(spec.splits)}"
         )
     text = "" if spec.yaml_file.is_dir() else read_text(spec.yaml_file, DatasetError)
-    every = {name: list_split(spec, name, text) for name in spec.splits}
+    every = {name: (list_class_split if by_folder else list_split)(spec, name, text) for name in spec.splits}
     chosen = [split for name, split in every.items() if not splits or name in splits]
     report = Report(str(spec.yaml_file), spec.names, by_folder=by_folder)
-    classes = {split.name: take_classes(split, spec) for split in every.values()} if by_folder else {}
     files = list(dict.fromkeys(f for split in chosen for f in split.files))
     form = None if by_folder else form_of(spec, files, task)
     records, report.timing = examine_all(files, spec.label_nc or ANY_ID, near, form)
     for split in chosen:
         split.records = [records[f] for f in split.files]
-        if by_folder:
-            label(split, classes[split.name])
+        if split.classes is not None:
+            label(split, split.classes)
         report.add_split(split)
     report.sizes = measure(report)
     checked = Checked(spec, text, problems, every, chosen, near, report.splits, report.classes, by_folder)
@@ -80,22 +77,6 @@ def check_data(
     report.findings = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], *f[1:4]))
     report.groups = [group.to_dict() for group in checked.groups]
     return report
-
-
-def take_classes(split: Split, spec: DatasetSpec) -> dict[str, int]:
-    """Leave the images of class folders in a split, and return the class of each; what else lies there is a finding."""
-    split.by_folder = True
-    paths = [p for p in spec.splits[split.name] if p.exists()]  # what is missing has been found
-    try:
-        found, odd = list_classes(paths, spec.names)
-    except DatasetError as e:
-        split.listing.append(Finding("split-empty", e.where, 0, f"{split.name}: {with_hint(e)}", ERROR))
-        found, odd = {}, []
-    split.listing += [Finding("class-folder", place, 0, what) for place, what in odd]
-    classes = {file: number for number, files in found.items() for file in files}
-    split.files = dict.fromkeys(sorted(classes))
-    split.real |= {file: os.path.realpath(file) for file in classes}
-    return classes
 
 
 def label(split: Split, classes: Mapping[str, int]) -> None:

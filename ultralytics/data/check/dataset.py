@@ -21,9 +21,9 @@ from ultralytics.data.check.images import Record
 from ultralytics.data.check.splits import Split
 from ultralytics.data.labels import areas_file, ignore_file, judge_labels, label_file
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, likely_slips, name_key
+from ultralytics.utils.walk import walk_files
 
 OtherFile = Callable[[str], str | None]  # image → its file of a kind
 

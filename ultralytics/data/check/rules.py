@@ -43,7 +43,7 @@ RULES = (
     image("image-missing", ERROR, images.unreadable, "images listed, but not there"),
     image("image-link", ERROR, images.unreadable, "links that lead nowhere"),
     whole("class-folder", WARNING, dataset.listing, "folders, images and files of no class"),
-    whole("folder-link", WARNING, dataset.listing, "links to folders that are not followed"),
+    whole("folder-link", WARNING, dataset.listing, "links that are not followed, or lead nowhere"),
     image("image-unreadable", ERROR, images.unreadable, "images that cannot be read"),
     image("image-empty", ERROR, images.unusable, "empty files"),
     image("image-undecodable", ERROR, images.unusable, "images that cannot be decoded"),

@@ -14,19 +14,16 @@ import numpy as np
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.check.findings import ERROR, NAMED, WARNING, Finding, line_of, short, with_hint
 from ultralytics.data.check.images import Record, corner_rows
-from ultralytics.data.images import MAX_LIST_BYTES, list_images
+from ultralytics.data.class_images import list_classes
+from ultralytics.data.images import MAX_LIST_BYTES, OTHER_IMAGES, list_images
 from ultralytics.data.labels import BOX_COLUMNS, POSES_HINT, glued_rows, label_file, pose_columns
 from ultralytics.data.places import Misplaced, misplaced_labels
 from ultralytics.utils.errors import DatasetError
-from ultralytics.utils.files import read_text, walk_files
-from ultralytics.utils.images import IMAGE_SUFFIXES
+from ultralytics.utils.files import read_text
 from ultralytics.utils.text import counted, name_key
+from ultralytics.utils.walk import walk_files
 
 ALL_CORNERS = 0.95  # part of a split's rows that read well as corners where all are meant so
-# Images, but none that training looks for.
-OTHER_IMAGES = frozenset(
-    (".avif", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".npy", ".pgm", ".ppm", ".psd")
-) - IMAGE_SUFFIXES  # fmt: skip
 
 
 @dataclass
@@ -39,7 +36,12 @@ class Split:
     real: dict[str, str] = field(default_factory=dict)  # image → where its links lead
     listing: list[Finding] = field(default_factory=list)  # what is odd about how the images are listed
     records: list[Record] = field(default_factory=list)  # of the images, once they have been read
-    by_folder: bool = False  # an image is of the class of its folder: there are no label files
+    classes: dict[str, int] | None = None  # image → its class, that of its folder: there are no label files
+
+    @property
+    def by_folder(self) -> bool:
+        """Return True where an image is of the class of its folder."""
+        return self.classes is not None
 
     @cached_property
     def usable(self) -> list[Record]:
@@ -79,12 +81,7 @@ def list_split(spec: DatasetSpec, name: str, text: str) -> Split:
     """
     split = Split(name)
     add = split.listing.append
-    try:
-        spec.split(name)
-    except DatasetError as e:
-        where = str(spec.yaml_file), line_of(text, name)
-        add(Finding("split-missing", *where, with_hint(e), WARNING if name == "test" else ERROR))
-    there = [p for p in spec.splits[name] if os.path.exists(p)]
+    there = _there(split, spec, text)
     for path in there:
         skipped: list[str] = []
         try:
@@ -103,12 +100,53 @@ def list_split(spec: DatasetSpec, name: str, text: str) -> Split:
             split.files.setdefault(file, (str(path), lines[file]) if file in lines else None)
         if path.is_dir():
             split.listing += _other_files(path)
+    _resolve(split)
+    return split
+
+
+def list_class_split(spec: DatasetSpec, name: str, text: str) -> Split:
+    """List the images of a split of class folders, as training finds them.
+
+    Args:
+        text: of the YAML.
+    """
+    split = Split(name, classes={})
+    there = _there(split, spec, text)
+    try:
+        found = list_classes(there, spec.names)
+        split.classes = found.classes()
+        split.listing += [Finding(odd.kind, odd.place, 0, odd.what) for odd in found.odd]
+        if there and not split.classes:
+            raise DatasetError("the class folders hold no images", str(there[0]))
+    except DatasetError as e:
+        split.listing.append(Finding("split-empty", e.where, 0, f"{name}: {with_hint(e)}", ERROR))
+    split.files = dict.fromkeys(split.classes or ())
+    _resolve(split)
+    return split
+
+
+def _there(split: Split, spec: DatasetSpec, text: str) -> list[Path]:
+    """Return the paths of a split that are there; that others are not, is found."""
+    try:
+        spec.split(split.name)
+    except DatasetError as e:
+        where = str(spec.yaml_file), line_of(text, split.name)
+        severity = WARNING if split.name == "test" else ERROR
+        split.listing.append(Finding("split-missing", *where, with_hint(e), severity))
+    return [p for p in spec.splits[split.name] if os.path.exists(p)]
+
+
+def _resolve(split: Split) -> None:
+    """Follow the links of the images, and find those that are one file."""
     first: dict[str, str] = {}
     for file in split.files:
         real = split.real[file] = os.path.realpath(file)
-        if first.setdefault(real, file) != file:
-            add(Finding("listed-twice", file, 0, f"by a link it is the same file as {short(first[real])}"))
-    return split
+        other = first.setdefault(real, file)
+        if other != file:
+            what = f"by a link it is the same file as {short(other)}"
+            if split.classes and split.classes[other] != split.classes[file]:
+                what += ", in the folder of another class"
+            split.listing.append(Finding("listed-twice", file, 0, what))
 
 
 def _read_list(path: Path, findings: list[Finding]) -> dict[str, int]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from ultralytics.cfg.class_folders import SplitFolder, look_into
 from ultralytics.cfg.tasks import FOLDERS, task_for
+from ultralytics.data.class_images import PassedOver, images_of_class, is_image
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, first_of, in_threads
 from ultralytics.data.prepare.boxes import look
 from ultralytics.data.prepare.divide import Options, draw_parts
-from ultralytics.data.prepare.folder import fingerprint, make_once, place_image, prepared, walk, write_manifest
+from ultralytics.data.prepare.folder import fingerprint, make_once, place_image, prepared, write_manifest
 from ultralytics.data.prepare.format import existing, refuse_inside, storage_error
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted, has_unsafe, name_key
+from ultralytics.utils.text import counted, has_unsafe, name_key, one_line
 
 _Images = dict[str, dict[str, list[Path]]]  # split → class → images
 
@@ -59,7 +60,11 @@ def prepare_classify(
     if done is not None:
         return done
     refuse_inside(target, [top])
-    found = images_by_class(top)
+    passed = PassedOver()
+    found = images_by_class(top, passed)
+    odd = list(map(str, passed.report()))
+    for line in odd:
+        LOGGER.warning("%s", one_line(line))
     if not found:
         hint = "source= holds a folder for each class, or train and val with such"
         raise MissingFileError("there are no images in folders of classes", str(top), hint)
@@ -70,34 +75,49 @@ def prepare_classify(
     unsafe = next((n for n in splits["train"] if has_unsafe(n)), None)
     if unsafe is not None:
         raise DatasetError(f"the class folder {unsafe!r} holds control characters", str(top), "rename it")
-    make_once(target, "classify", options, mark, lambda folder: _fill(folder, target, splits, wanted, options, mark))
+    fill = partial(_fill, out=target, splits=splits, wanted=wanted, options=options, mark=mark, odd=odd)
+    make_once(target, "classify", options, mark, fill)
     return target / "data.yaml"
 
 
-def images_by_class(top: Path) -> _Images:
+def images_by_class(top: Path, passed: PassedOver | None = None) -> _Images:
     """Return split → class → images of a folder; where none of its folders is called as a split, all are train. Nothing
-    where images lie in no such folders, or there is one class alone."""
+    where images lie in no such folders, or there is one class alone.
+
+    Args:
+        top: the folder; passed: is added to, as by `images_of_class`.
+
+    Raises:
+        DatasetError: a folder cannot be read.
+    """
+    passed = PassedOver() if passed is None else passed
     by_split: _Images = {}
-    loose = 0
-    for folder, files in walk(top):
-        parts = folder.relative_to(top).parts
-        images = [
-            folder / f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES and not f.startswith(".")
-        ]
-        if not images:
-            continue
-        split = SPLIT_WORDS.get(parts[0].lower()) if parts else None
-        below = parts[1:] if split else parts
-        if not below:
-            loose += len(images)
-            continue
-        by_split.setdefault(split or "", {}).setdefault(below[0], []).extend(images)
-    if loose or ("" in by_split and len(by_split) > 1):
+    places = [("", _look(top, passed))]
+    for folder in list(places[0][1].classes):
+        split = SPLIT_WORDS.get(folder.name.lower())
+        if split:
+            places[0][1].classes.remove(folder)
+            places.append((split, _look(folder, passed)))
+    for split, place in places:
+        if any(is_image(file.name) for file in place.files):
+            return {}
+        for folder in place.classes:
+            images = list(map(Path, images_of_class(folder, passed)))
+            if images:
+                by_split.setdefault(split, {}).setdefault(folder.name, []).extend(images)
+    if "" in by_split and len(by_split) > 1:
         return {}
     if "" in by_split:
         by_split = {"train": by_split[""]}
     classes = {name for found in by_split.values() for name in found}
     return {s: by_split[s] for s in SPLITS if s in by_split} if len(classes) > 1 and "train" in by_split else {}
+
+
+def _look(folder: Path, passed: PassedOver) -> SplitFolder:
+    found = look_into(folder)
+    passed.broken += map(str, found.broken)
+    passed.links += map(str, found.around)
+    return found
 
 
 def _draw_splits(found: _Images, wanted: Options, top: Path) -> _Images:
@@ -162,8 +182,16 @@ def _plan(splits: _Images) -> _Plan:
     return plan
 
 
-def _fill(folder: Path, out: Path, splits: _Images, wanted: Options, options: Mapping[str, Any], mark: str) -> None:
-    """Fill a folder that will become OUT."""
+def _fill(
+    folder: Path,
+    out: Path,
+    splits: _Images,
+    wanted: Options,
+    options: Mapping[str, Any],
+    mark: str,
+    odd: Sequence[str],
+) -> None:
+    """Fill a folder that will become OUT; `odd`: what problems.txt names beside images."""
     names, plan = sorted(splits["train"]), _plan(splits)
     try:
         for split in splits:
@@ -174,8 +202,9 @@ def _fill(folder: Path, out: Path, splits: _Images, wanted: Options, options: Ma
         spec |= {} if "val" in splits else {"val": "test"}
         text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
         (folder / "data.yaml").write_text(text, encoding="utf-8")
-        if plan.problems:
-            (folder / "problems.txt").write_text("".join(f"{p}\n" for p in plan.problems), encoding="utf-8")
+        if plan.problems or odd:
+            text = "".join(f"{one_line(p)}\n" for p in (*plan.problems, *odd))
+            (folder / "problems.txt").write_text(text, encoding="utf-8")
     except OSError as e:
         raise storage_error(e, folder, out) from None
     sources, objects = [{"name": Path(options["source"]).name}], {name: plan.objects[name] for name in names}

@@ -23,9 +23,10 @@ from ultralytics import __version__
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, not_written, read_bytes, walk_files, write_json, write_text
+from ultralytics.utils.files import is_at, lock, not_written, read_bytes, write_json, write_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.walk import walk_files
 from ultralytics.utils.yaml import read_yaml
 
 FORMAT = 1  # of the manifest

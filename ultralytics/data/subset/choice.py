@@ -6,21 +6,23 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.class_folders import is_class_dataset, load_class_dataset
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.class_images import image_names
 from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.images import nfc, relative_names
 from ultralytics.data.kinds import form_of
 from ultralytics.data.labels import RowForm
 from ultralytics.data.scan import scan
-from ultralytics.utils.errors import ConfigError, nearest
+from ultralytics.utils.errors import ConfigError, DatasetError, nearest
 from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, folder_flaw
 from ultralytics.utils.types import ANY_CLASS
+from ultralytics.utils.yaml import read_yaml
 
 
 @dataclass
@@ -68,8 +70,30 @@ def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]
         if given.get(f"{split}_n") is not None:
             spec.split(split)
     ids = class_ids(spec.names, classes, str(spec.yaml_file))
+    if by_folder:
+        _check_names(spec, ids)
     options = {"classes": None if classes is None else [spec.names[c] for c in ids], **given}
     return Choice(options, spec, {c: i for i, c in enumerate(ids)}, by_folder=by_folder), out, target
+
+
+def _check_names(spec: DatasetSpec, ids: Sequence[int]) -> None:
+    """Check that each class can have a folder of its name.
+
+    Raises:
+        DatasetError: one cannot; with its line in the YAML.
+    """
+    owner: dict[str, int] = {}
+    for i in ids:
+        what, flaw = f"the name of class {i}, {spec.names[i]!r},", folder_flaw(spec.names[i])
+        other = owner.setdefault(nfc(spec.names[i]), i)
+        if not flaw and other != i:
+            flaw = f"is that of class {other} too"
+        if not flaw:
+            continue
+        where, hint = str(spec.yaml_file), "rename the class, or leave it out by classes="
+        if spec.yaml_file.is_file():
+            where += f", line {read_yaml(spec.yaml_file, DatasetError).line_of('names', str(i))}"
+        raise DatasetError(f"{what} {flaw}: it cannot be a class folder", where, hint)
 
 
 def class_ids(
@@ -140,23 +164,13 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
     return sorted(images, key=lambda i: i.name)
 
 
-def _linked(file: str, paths: Sequence[Path]) -> str:
-    """Name an image in a link to a folder that another class has read, see `relative_names`."""
-    base = next(p for p in paths if PurePath(file).is_relative_to(p))
-    name = nfc(PurePath(os.path.relpath(file, base)).as_posix())
-    return f"{nfc(base.name)}/{name}" if len(paths) > 1 else name
-
-
 def _read_folders(choice: Choice, split: str) -> list[SourceImage]:
     """Read the usable images of a split of class folders, each by the name CLASS/FILE."""
     spec, paths = choice.source, choice.source.split(split)
     labels = scan_classes(paths, spec.names, desc=f"{split}: ")
     choice.left_out += labels.left_out
-    names, images = relative_names(paths), []
+    names, images = image_names(paths, labels.im_files), []
     for file, number in zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True):
-        parts = (names.get(file) or _linked(file, paths)).split("/")
-        if len(paths) > 1:  # what tells several folders apart comes behind the class
-            parts[:2] = parts[1::-1]
         counts = {choice.ids[number]: 1} if number in choice.ids else {}
-        images.append(SourceImage("/".join(parts), file, counts, False, None))
+        images.append(SourceImage(names[file], file, counts, False, None))
     return sorted(images, key=lambda i: i.name)

@@ -247,7 +247,11 @@ def write_folder(
     """Write images, labels, ignored regions, areas, objects of whole images and the folds' lists; of class folders
     images alone, and a folder of each class in each split."""
     for split, name in ((s, n) for s in choice.splits for n in choice.names if choice.by_folder):
-        (folder / split / name).mkdir(parents=True)
+        try:
+            (folder / split / nfc(name)).mkdir(parents=True)
+        except FileExistsError:
+            what = f"the disk takes the name of the class {name!r} for that of another class: both have one folder"
+            raise DatasetError(what, str(choice.source.yaml_file), "rename the class") from None
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
         file = folder.joinpath(*([] if choice.by_folder else ["images"]), split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)

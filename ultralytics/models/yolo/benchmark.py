@@ -29,7 +29,6 @@ from torch import nn
 
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.cfg.paths import PACKAGE
-from ultralytics.data.images import list_images
 from ultralytics.data.prepare.shapes import draw
 from ultralytics.engine.formats.table import FORMATS, format_named, format_of
 from ultralytics.engine.ranks.device import select_device
@@ -249,7 +248,7 @@ def _is_network(yolo: Any) -> bool:
 def _images(data: str | None, count: int, folder: Path, task: Task) -> tuple[list[str], str]:
     """Return images to run, spread over the validation images, and what they are."""
     if data:
-        found = list_images(task.load_data(data, needs=["val"]).split("val"))
+        found = task.sampled.listed(task.load_data(data, needs=["val"]), "val")
         count = min(count, len(found))
         return [found[i * len(found) // count] for i in range(count)], f"{counted(count, 'image')} of {data}, val"
     files = []

@@ -69,12 +69,16 @@ class _Split:
     name: str
 
     def _files(self, most: int) -> Sequence[str]:
-        return spread(self.data.split(self.name), most)
+        return spread(self.task.sampled.listed(self.data, self.name), most)
+
+    def _batches(self, files: Sequence[str], batch: int, frame: tuple[int, int]) -> Iterator[Tensor]:
+        """Yield the images as the task's validation sees them."""
+        return batches(files, batch, frame, self.task.sampled.fit, self.args.crop_fraction)
 
     def images(self, batch: int, height: int, width: int) -> Iterator[tuple[str, Tensor]]:
         """Yield a batch to compare on, and what it is; none if the images cannot be read."""
         with contextlib.suppress(UserError, OSError):
-            for found in batches(self._files(COMPARED)[:batch], batch, (height, width)):
+            for found in self._batches(self._files(COMPARED)[:batch], batch, (height, width)):
                 yield f"images of {self.data.yaml_file.name}", found
 
     def calibration(self, batch: int, height: int, width: int) -> Iterator[Tensor]:
@@ -85,7 +89,7 @@ class _Split:
         """
         files, found = self._files(CALIBRATED), False
         LOGGER.info("Measuring ranges on %s of %s, %s", counted(len(files), "image"), self.data.yaml_file, self.name)
-        for images in batches(files, batch, (height, width)):
+        for images in self._batches(files, batch, (height, width)):
             found = True
             yield images
         if not found:
@@ -97,10 +101,10 @@ class _Split:
         if self.args.nms and self.args.conf is not None:
             given["conf"] = self.args.conf  # as the file has it: else conf would count as a cost of int8
         quiet = {"plots": False, "verbose": False, "workers": 0}
-        remembered = {"single_cls": self.args.single_cls, "task": self.args.task}
+        kept = {key: getattr(self.args, key) for key in ("single_cls", "task", "crop_fraction")}
 
         def accuracy(model: Backend) -> dict[str, float]:
-            args = settings("val", given | quiet, remembered, "export")
+            args = settings("val", given | quiet, kept, "export")
             with TemporaryDirectory() as folder, _warnings_only():
                 made: Any = self.task.validator(args=args, save_dir=Path(folder))
                 figures = made(model=model)

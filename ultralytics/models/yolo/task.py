@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.cfg.class_folders import load_class_dataset, load_labelled_dataset
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.data.sampled import OF_BOXES, OF_CLASSES, TaskImages
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
@@ -69,6 +70,7 @@ class Task:
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: type[Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
     load_data: Callable[..., DatasetSpec] = load_labelled_dataset  # reads `data`, which must have some splits (`needs`)
+    sampled: TaskImages = OF_BOXES  # how exports and benchmarks find images of `data`, and see them
     follows: bool = True  # `track` has objects to follow
 
     @property
@@ -138,6 +140,7 @@ TASKS = {
         from_arrays=classes_from_arrays,
         metrics=ClassifyMetrics,
         load_data=load_class_dataset,
+        sampled=OF_CLASSES,
         follows=False,
     ),
 }
