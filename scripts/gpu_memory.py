@@ -154,7 +154,7 @@ def step_bytes(
     net.train().to(memory_format=torch.channels_last)
     criterion = net.init_criterion()
     if args.checkpoint_rows is not None:
-        net.checkpoint_rows = rows_to_recompute(net, args.checkpoint_rows, lambda: net(made["img"][:1]))
+        net.checkpoint_rows = rows_to_recompute(net, args.checkpoint_rows, lambda: net(torch.zeros(1, 3, imgsz, imgsz)))
     living, fake = Living(), contextlib.nullcontext() if real else FakeTensorMode(allow_non_fake_inputs=True)
     to_fake(net, fake, living)
     beside = 3 * sum(p.numel() * p.element_size() for p in net.parameters())  # two moments and the average

@@ -74,6 +74,9 @@ def test_rows_that_are_computed_again_hold_less(memory, tmp_path):
         memory.step_bytes(model, "detect", 2, 160, torch.float32, again) for again in ("none", "auto", "all")
     )
     assert every < auto < plain
+    # In `auto` the rows do not depend on the batch: every further image takes as much.
+    auto = [memory.step_bytes(model, "detect", n, 160, torch.float32, "auto") for n in (16, 32, 64)]
+    assert auto[2] - auto[1] == pytest.approx(2 * (auto[1] - auto[0]), rel=0.02)
 
 
 def test_what_fits_lies_on_the_lines_between_what_was_seen(memory):
