@@ -52,8 +52,8 @@ class Blocks:
 
 WHOLE = 4096  # numbers that a program of the statistics holds
 PLAIN = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}  # of kernels without products
-# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills, and
-# no more shared memory than any card has.
+# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills,
+# and no more shared memory than any card has.
 TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
     (False, 64, Blocks(state=32)),
