@@ -20,7 +20,8 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import write_tiny, write_toy
+from tests.conftest import write_toy
+from tests.helpers.networks import write_attended
 from tests.helpers.runs import EPOCHS, equal_runs, interrupt, left, settings_of, stop_at
 from ultralytics.cli import main
 from ultralytics.engine.run import saver as module
@@ -35,16 +36,16 @@ BATCHES = 6
 
 
 @pytest.fixture
-def given(tmp_path, tiny, toy):
+def given(tmp_path, toy):
     """A run of 3 epochs of 6 batches, with mosaic, an accumulation of 4 and a last epoch without mosaic."""
-    return settings_of(tmp_path, tiny, toy)
+    return settings_of(tmp_path, write_attended(tmp_path), toy)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What the run that is never stopped leaves; the data are the same wherever they lie."""
     folder = tmp_path_factory.mktemp("whole")
-    trainer = DetectionTrainer(overrides=settings_of(folder, write_tiny(folder), write_toy(folder)))
+    trainer = DetectionTrainer(overrides=settings_of(folder, write_attended(folder), write_toy(folder)))
     trainer.train()
     return left(trainer.save_dir)
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from tests.conftest import CLONE
+from tests.helpers.networks import write_attended
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
@@ -31,12 +32,14 @@ COLUMNS = (
 
 
 @pytest.fixture
-def run(tmp_path, tiny, toy):
-    """Train the tiny network on the toy set; keywords are keys of the configuration."""
+def run(tmp_path, toy):
+    """Train six rows on the toy set, which takes half of the tiny YOLOv8-FLA's time; keywords are keys of the
+    configuration."""
+    small = write_attended(tmp_path)
 
     def train(name="run", **settings):
         given = {
-            "model": str(tiny),
+            "model": str(small),
             "data": str(toy),
             "epochs": 2,
             "imgsz": 64,
@@ -465,8 +468,8 @@ def test_a_gpu_trains_repeats_and_resumes(run, settings):
 
 def test_frozen_rows_do_not_change(run, tiny):
     torch.manual_seed(0)
-    start = run("start", epochs=1, val=False)
-    trainer = run("frozen", freeze=11, pretrained=str(start.last), epochs=1)
+    start = run("start", model=str(tiny), epochs=1, val=False)
+    trainer = run("frozen", model=str(tiny), freeze=11, pretrained=str(start.last), epochs=1)
     before, after = weights(start), load_checkpoint(trainer.last).state["weights"]
     for name, tensor in after.items():
         row = int(name.split(".")[1])
@@ -474,9 +477,9 @@ def test_frozen_rows_do_not_change(run, tiny):
             assert torch.equal(tensor, before[name]), name
     assert any(not torch.equal(after[k], before[k]) for k in after if k.startswith("model.13."))
     with pytest.raises(ConfigError, match="freeze=40 names row"):
-        run("x", freeze=40)
+        run("x", model=str(tiny), freeze=40)
     with pytest.raises(ConfigError, match="leaves nothing to train"):
-        run("y", freeze=24)
+        run("y", model=str(tiny), freeze=24)
 
 
 def relabel(toy, text):
@@ -568,7 +571,7 @@ def test_bad_data_is_told_before_anything_is_trained(run, toy, tmp_path):
 
 
 def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
-    start = run("start", epochs=1)
+    start = run("start", model=str(tiny), epochs=1)
     text = insert_rows(tiny, 9, "nn.Identity")
     (tmp_path / "moved.yaml").write_text(text, encoding="utf-8")
     keys = {"model": str(tmp_path / "moved.yaml"), "pretrained": str(start.best), "epochs": 1}
@@ -581,7 +584,7 @@ def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
 def test_no_weights_are_too_little_as_well(run, tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"min_transfer=0.9, but there are no weights.*pretrained="):
         run("forgotten", min_transfer=0.9)
-    start = run("start", epochs=1)
+    start = run("start", model=str(tiny), epochs=1)
     wide = yaml.safe_load(tiny.read_text(encoding="utf-8"))
     wide["scales"] = {"n": [0.1, 0.12, 256]}
     (tmp_path / "wide.yaml").write_text(yaml.safe_dump(wide), encoding="utf-8")
