@@ -281,8 +281,10 @@ def teacher(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["feature", "cwd"])
-def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
-    whole = run("whole", epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8)
+def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form, tiny):
+    whole = run(
+        "whole", model=str(tiny), epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8
+    )
     rows = table(whole)
     assert all(float(r["train/kd_loss"]) > 0 for r in rows)
     assert "val/kd_loss" not in rows[0]
@@ -323,9 +325,9 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
     assert all(torch.equal(kept[n], t) for n, t in host.items() if int(n.split(".")[1]) < 10)
 
 
-def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
+def test_a_teacher_that_does_not_fit_is_one_line(run, teacher, tiny):
     with pytest.raises(ConfigError, match="distill=logits needs a teacher of the dataset's classes"):
-        run("logits", teacher=str(teacher), distill="logits")
+        run("logits", model=str(tiny), teacher=str(teacher), distill="logits")
     with pytest.raises(MissingFileError, match="weights file"):
         run("none", teacher="none.pt")
 
