@@ -443,7 +443,7 @@ def test_what_cannot_be_resumed_is_told(run, tmp_path, monkeypatch):
         {"batch": 3, "nbs": 7, "amp": False}, {"mixup": 1.0, "degrees": 20.0, "perspective": 0.0005}, {"classes": [1]},
         {"patience": 1, "epochs": 3, "mosaic": 0.0}, {"dfl": 0.0, "box": 0.0, "batch": 64, "close_mosaic": 0},
         *(pytest.param(alone, marks=pytest.mark.slow) for alone in (
-            {"imgsz": 70}, {"rect_val": False}, {"freeze": 10}, {"cos_lr": True, "optimizer": "SGD"}, {"fraction": 0.5},
+            {"imgsz": 70}, {"rect_val": False}, {"freeze": 4}, {"cos_lr": True, "optimizer": "SGD"}, {"fraction": 0.5},
             {"val": False}, {"amp": False}, {"batch": 64}, {"mosaic": 0.0}, {"mixup": 1.0}, {"close_mosaic": 0},
             {"patience": 1, "epochs": 3}, {"warmup_epochs": 0.0}, {"deterministic": False},
         )),
