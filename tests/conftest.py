@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -59,6 +60,24 @@ def _quiet_threads() -> None:
 def _plugins_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes that a test's plugins bring go before ours of their names: the next test begins without them."""
     monkeypatch.setattr(registry, "_OFFERED", [])
+
+
+def pytest_collection() -> None:
+    """Ten thousand tests and what they import are no garbage: to look for some among them takes seconds each time."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_objects() -> None:
+    """A training with workers, in a test before, has thawed them."""
+    if not gc.get_freeze_count():
+        pytest_collection_finish()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,17 +1,15 @@
 """Rules of docs/architecture.md that the code must keep."""
 
 import ast
+import gc
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 
-import ultralytics
+from tests.helpers.code import FILES, PACKAGE, every, tree_of
 from ultralytics.cfg.config import KNOBS
 
-PACKAGE = Path(ultralytics.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import from itself and from rooms of a lower number.
 ROOMS = {
     "utils": 0,
@@ -29,6 +27,15 @@ ROOMS = {
 }
 
 
+def setup_module():
+    gc.disable()  # a million nodes, and no garbage among them
+
+
+def teardown_module():
+    tree_of.cache_clear()
+    gc.enable()
+
+
 def room(parts):
     return parts[0].removesuffix(".py")
 
@@ -43,9 +50,9 @@ def imported(tree):
                 yield node, alias.name
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@every(FILES)
 def test_imports_point_one_way_and_nothing_is_evaluated(file):
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = tree_of(file)
     place = room(file.relative_to(PACKAGE).parts)
     assert place in ROOMS or place == "__init__", f"{file}: no such room"
     here = ROOMS.get(place)
@@ -89,10 +96,10 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@every(FILES)
 def test_no_file_of_a_stranger_can_become_code(file):
     """No unpickling, no evaluation, no shell: see docs/security.md."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = tree_of(file)
     name = file.relative_to(PACKAGE).as_posix()
     for node, module in imported(tree):
         assert module.split(".")[0] not in UNTRUSTED_MODULES, f"{file}:{node.lineno} imports {module}"
@@ -125,7 +132,7 @@ def test_the_rule_above_can_fail(text, tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
     (tmp_path / "x.py").write_text(text)
     with pytest.raises(AssertionError):
-        test_no_file_of_a_stranger_can_become_code(tmp_path / "x.py")
+        test_no_file_of_a_stranger_can_become_code.check(tmp_path / "x.py")
 
 
 @pytest.mark.parametrize("room_name", ["nn", "engine"])
@@ -133,24 +140,24 @@ def test_rooms_know_nothing_of_what_is_not_theirs(room_name):
     """The network knows no loss, but for the one it names, and no data; the engine knows no detector."""
     banned = {"nn": ("utils.loss", "data"), "engine": ("nn.tasks", "utils.loss", "utils.nms", "data")}
     for file in (PACKAGE / room_name).rglob("*.py"):
-        for node, module in imported(ast.parse(file.read_text(encoding="utf-8"))):
+        for node, module in imported(tree_of(file)):
             for name in banned[room_name]:
                 allowed = name == "utils.loss" and file.name == "tasks.py"  # `init_criterion`, which scripts replace
                 assert allowed or not module.startswith(f"ultralytics.{name}"), f"{file}:{node.lineno} imports {module}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@every(FILES)
 def test_links_are_followed_by_real_path(file):
     """`Path.resolve` raises before Python 3.13 where a link leads to itself; of our own files none does."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "resolve":
             assert node.args or ast.unparse(node.func.value) == "Path(__file__)", f"{file}:{node.lineno}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@every(FILES)
 def test_nothing_of_ours_goes_through_a_door(file):
     """Import paths of the reference's that lead to a room on the right are for scripts."""
-    modules = {module for _, module in imported(ast.parse(file.read_text(encoding="utf-8")))}
+    modules = {module for _, module in imported(tree_of(file))}
     assert "ultralytics.engine.model" not in modules
 
 
@@ -173,7 +180,7 @@ def test_every_key_of_the_configuration_is_read():
     for file in FILES:
         if file.name == "config.py":
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
                 if owner in ("args", "cfg", "hyp", "a"):
@@ -188,7 +195,7 @@ def test_every_key_of_the_configuration_is_read():
 def test_imports_inside_functions_say_why():
     for file in FILES:
         lines = file.read_text(encoding="utf-8").splitlines()
-        for function in ast.walk(ast.parse("\n".join(lines))):
+        for function in ast.walk(tree_of(file)):
             if not isinstance(function, ast.FunctionDef):
                 continue
             inner = [n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)]
@@ -244,11 +251,11 @@ def leaves_the_encoding_open(call):
     return False
 
 
-@pytest.mark.parametrize("file", OURS, ids=lambda f: f.relative_to(PACKAGE.parent).as_posix())
+@every(OURS)
 def test_text_has_an_encoding_and_goes_through_one_place(file):
     name = file.relative_to(PACKAGE).as_posix() if file.is_relative_to(PACKAGE) else ""
     other = file.relative_to(PACKAGE.parent).as_posix()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Call):
             assert not leaves_the_encoding_open(node), f"{file}:{node.lineno} names no encoding"
             called = dotted(node.func)
@@ -297,12 +304,12 @@ def texts_of(tree):
             yield node.lineno, node.value
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@every(FILES)
 def test_one_is_not_many(file):
     """ "1 threads" and "1 epochs" are written with `counted`; a number that cannot be one says so: `# at least two`."""
     source = file.read_text(encoding="utf-8")
     lines = source.splitlines()
-    for number, text in texts_of(ast.parse(source)):
+    for number, text in texts_of(tree_of(file)):
         said = "# at least two" in "\n".join(lines[max(number - 2, 0) : number + 1])
         assert said or not UNCOUNTED.search(text), f"{file}:{number} {text!r}"
 

@@ -5,16 +5,13 @@ What is larger for a reason says it in a comment on its first line: `class Name:
 
 import ast
 import collections
+import gc
 import re
 from pathlib import Path
 
-import pytest
+from tests.helpers.code import FILES, PACKAGE, every, tree_of
 
-import ultralytics
-
-PACKAGE = Path(ultralytics.__file__).parent
 CLONE = PACKAGE.parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 FUNCTION, FILE, CLASS, ATTRIBUTES = 60, 500, 250, 12
 # Words of another day, and the field's for them.
 WORDS = {
@@ -35,12 +32,14 @@ QUAINT = re.compile(
 )
 SIZE = re.compile(r"#\s*size: \S+ \S+")
 
-each = pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
+
+def setup_module():
+    gc.disable()  # a million nodes, and no garbage among them
 
 
-def parsed(file):
-    source = file.read_text(encoding="utf-8")
-    return source.splitlines(), ast.parse(source)
+def teardown_module():
+    tree_of.cache_clear()
+    gc.enable()
 
 
 def length(node):
@@ -56,9 +55,9 @@ def attributes(node):
     return found
 
 
-@each
+@every(FILES)
 def test_nothing_is_longer_than_can_be_read_at_once(file):
-    lines, tree = parsed(file)
+    lines, tree = file.read_text(encoding="utf-8").splitlines(), tree_of(file)
     assert len(lines) <= FILE, f"{len(lines)} lines"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not SIZE.search(lines[node.lineno - 1]):
@@ -109,7 +108,7 @@ def test_no_files_import_each_other_in_a_circle():
     names = {f: ".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for f in FILES}
     modules = set(names.values())
     modules.discard("ultralytics")  # a door for scripts; nothing of ours asks it
-    graph = {n: set(modules_imported(parsed(f)[1], modules)) & modules - {n} for f, n in names.items() if n in modules}
+    graph = {n: set(modules_imported(tree_of(f), modules)) & modules - {n} for f, n in names.items() if n in modules}
     assert circles(graph) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
@@ -122,7 +121,7 @@ def test_nothing_but_the_trainer_takes_a_trainer():
     """Callbacks are called with one."""
     for file in FILES:
         name = file.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(parsed(file)[1]):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.FunctionDef) and "trainer" in {
                 a.arg for a in ast.walk(node.args) if hasattr(a, "arg")
             }:
@@ -133,11 +132,11 @@ def test_nothing_but_the_trainer_takes_a_trainer():
 UNTYPED = re.compile(r"\b(Any|object|Mapping)\b")
 
 
-@each
+@every(FILES)
 def test_a_batch_is_a_batch_in_every_signature(file):
     if file.relative_to(PACKAGE).as_posix() == "utils/types.py":
         return
-    for node in ast.walk(parsed(file)[1]):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.arg) and node.arg == "batch" and node.annotation is not None:
             assert not UNTYPED.search(ast.unparse(node.annotation)), f"{file}:{node.lineno}"
 
@@ -145,7 +144,7 @@ def test_a_batch_is_a_batch_in_every_signature(file):
 def test_a_private_name_of_one_word_is_of_one_file():
     where = collections.defaultdict(list)
     for file in FILES:
-        for node in parsed(file)[1].body:
+        for node in tree_of(file).body:
             if isinstance(node, ast.FunctionDef) and re.fullmatch(r"_[a-z]+", node.name):
                 where[node.name].append(file.relative_to(PACKAGE).as_posix())
     assert {name: files for name, files in where.items() if len(files) > 1} == {}
@@ -156,11 +155,11 @@ IMPERATIVE = ("cfg/", "engine/run/", "engine/weights/", "engine/results.py", "mo
 NOUN = re.compile(r"(A|An|The|All|Its|Each|No|One|Names|Keys|Values|Numbers?|Batches|Counts|Lines|[^A-Z\"].*)\b")
 
 
-@each
+@every(FILES)
 def test_a_public_docstring_begins_with_a_verb(file):
     if not file.relative_to(PACKAGE).as_posix().startswith(IMPERATIVE):
         return
-    for node in ast.walk(parsed(file)[1]):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             text = ast.get_docstring(node) or ""
             is_property = any("property" in ast.unparse(d) for d in node.decorator_list)
@@ -195,7 +194,7 @@ def test_a_public_name_means_one_thing():
     where = collections.defaultdict(set)
     for file in FILES:
         name = file.relative_to(PACKAGE).as_posix()
-        for node in parsed(file)[1].body:
+        for node in tree_of(file).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 room = name.split("/")[0] if isinstance(node, ast.FunctionDef) else ""
                 if not name.startswith("data/check/"):
@@ -204,15 +203,15 @@ def test_a_public_name_means_one_thing():
     assert found == {}
 
 
-@each
+@every(FILES)
 def test_a_docstring_says_what_a_function_does(file):
-    for node in ast.walk(parsed(file)[1]):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node) or ""
             assert not OPENINGS.match(text), f"{file}:{node.lineno} {node.name}: {text.splitlines()[0]}"
 
 
-@pytest.mark.parametrize("file", [*FILES, *PAGES], ids=lambda f: f.relative_to(CLONE).as_posix())
+@every([*FILES, *PAGES])
 def test_the_words_are_the_fields(file):
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         for word, better in WORDS.items():
@@ -220,7 +219,7 @@ def test_the_words_are_the_fields(file):
             assert not found, f"{file}:{number} {found[0]!r}: {better}"
 
 
-@pytest.mark.parametrize("file", PAGES, ids=lambda f: f.name)
+@every(PAGES)
 def test_pages_are_plain(file):
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         found = QUAINT.search(line)

@@ -13,6 +13,7 @@ from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, UserError
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in a tenth of the time
 BUNDLED = {"yolov8.yaml": 23, "yolov8-fla.yaml": 24}
 ROWS = [(name, row) for name, rows in BUNDLED.items() for row in range(rows - 1)]
 
@@ -22,7 +23,7 @@ def bundled(name="yolov8.yaml"):
 
 
 def spec_of(text):
-    return ModelSpec.from_dict(yaml.safe_load(text))
+    return ModelSpec.from_dict(yaml.load(text, LOADER))
 
 
 def graph(spec):
@@ -267,7 +268,7 @@ def test_files_that_were_dumped(style, indent, write):
             text = insert_rows(file, after, "nn.Identity")
             _, made = check_insertion(old, text, after)
             assert graph(spec_of(remove_rows(write(text, "new.yaml"), made))) == graph(old)
-            assert graph(spec_of(remove_rows(file, [1, 2]))) == contracted(old, [1, 2])
+        assert graph(spec_of(remove_rows(file, [1, 2]))) == contracted(old, [1, 2])
         assert graph(spec_of(remove_rows(file, [8, 9, 10]))) == contracted(old, [8, 9, 10])
 
 

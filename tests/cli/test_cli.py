@@ -1,6 +1,7 @@
 import errno
 import importlib
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -382,9 +383,19 @@ def test_scale_and_nc_are_refused_where_they_have_no_effect(model, word, capsys)
     assert capsys.readouterr().err == f"error: {word} belongs to a model YAML, and {model} is not one (leave it out)\n"
 
 
-def test_editing_a_model_yaml(tmp_path, capsys):
+@pytest.fixture
+def nano(tmp_path):
+    """YOLOv8 of scale n alone: an edit is tried at every scale there is, a second each; tests/nn/test_surgery.py has
+    them all."""
+    text = (CLONE / "cfg" / "models" / "yolov8.yaml").read_text(encoding="utf-8")
+    file = tmp_path / "nano.yaml"
+    file.write_text(re.sub(r"(?m)^  [smlx]: .*\n", "", text), encoding="utf-8")
+    return file
+
+
+def test_editing_a_model_yaml(nano, tmp_path, capsys):
     out = tmp_path / "my.yaml"
-    words = ["insert", "model=cfg/models/yolov8.yaml", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]
+    words = ["insert", f"model={nano}", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]
     assert main(words) == 0
     message = capsys.readouterr().out
     assert "new row 10 FLABlock after row 9" in message
@@ -442,7 +453,7 @@ def test_an_edit_that_cannot_be_written_leaves_the_earlier_file(tmp_path, capsys
     assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [("my.yaml", "before")]
 
 
-def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):
+def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(nano, tmp_path, capsys):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     source = (
@@ -452,7 +463,7 @@ def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):
     (tmp_path / "a" / "in_a.py").write_text(source, encoding="utf-8")
     first, second = tmp_path / "a" / "first.yaml", tmp_path / "b" / "second.yaml"
     plugin = f"plugins={tmp_path / 'a' / 'in_a.py'}"
-    insert = ["insert", "model=yolov8.yaml", "scale=n", "module=InA"]
+    insert = ["insert", f"model={nano}", "scale=n", "module=InA"]
     assert main([*insert, "after=9", plugin, f"out={first}"]) == 0
     assert "plugins: [in_a.py]\n" in first.read_text(encoding="utf-8")
     assert main(["insert", f"model={first}", "scale=n", "module=FLABlock", "after=4", f"out={second}"]) == 0

@@ -89,7 +89,10 @@ def run(name, folder):
     return {"weights": digest(state["weights"]), "average": digest(state["ema"]), "results": rows}
 
 
-@pytest.mark.parametrize("name", [n if n != "ranks" else pytest.param(n, marks=pytest.mark.slow) for n in RUNS])
+SLOW = ("ranks", "fla")  # the second is "resumed" without a stop; both leave the same, see below
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS])
 def test_a_run_leaves_what_it_left(name, tmp_path, request):
     found = run(name, tmp_path)
     golden = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"runs": {}}

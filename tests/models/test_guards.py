@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.helpers.networks import write_attended
 from tests.helpers.runs import settings_of
 from ultralytics.cli import main
 from ultralytics.engine.safety import memory
@@ -17,14 +18,14 @@ from ultralytics.utils.errors import ConfigError
 
 
 @pytest.fixture
-def given(tmp_path, tiny, toy):
+def given(tmp_path, toy):
     """2 epochs of 6 batches; a step every 2 batches."""
-    return settings_of(tmp_path, tiny, toy) | {"epochs": 2, "nbs": 4}
+    return settings_of(tmp_path, write_attended(tmp_path), toy) | {"epochs": 2, "nbs": 4}
 
 
 def nan_step(given, epoch, batch, how, times=1, **settings):
     """A trainer whose step at a place (from 0) has a NaN so many times: in the "output" of row 2, in the "loss", or
-    in the "gradient" of row 4."""
+    in the "gradient" of row 3."""
     trainer = DetectionTrainer(overrides={**given, **settings})
     left = [times]
 
@@ -49,7 +50,7 @@ def nan_step(given, epoch, batch, how, times=1, **settings):
                 return step(given_batch)
 
             t.batch_loss = remembering
-            t.model.model[4].cv2.conv.weight.register_hook(
+            t.model.model[3].conv.weight.register_hook(
                 lambda g: g * math.inf if left[0] > 0 and trainer.epoch == epoch and current == harmful else None
             )
 
@@ -71,9 +72,9 @@ def finite(state):
 @pytest.mark.parametrize(
     ("how", "batch", "module", "found"),
     [
-        ("output", 3, r"tiny-fla\.yaml, line \d+: row 2 \(C2f\) \(cv1\)", "its output is not finite"),
+        ("output", 3, r"attended\.yaml, line \d+: row 2 \(C2f\) \(cv1\)", "its output is not finite"),
         ("loss", 2, "the loss", "it is not finite"),
-        ("gradient", 2, r"tiny-fla\.yaml, line \d+: row 4 \(C2f\) \(cv2\.conv\)", "its gradient is not finite"),
+        ("gradient", 2, r"attended\.yaml, line \d+: row 3 \(Conv\) \(conv\)", "its gradient is not finite"),
     ],
 )
 def test_stop_names_the_module_and_the_images_and_keeps_them(given, how, batch, module, found):
@@ -212,7 +213,7 @@ def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkey
         t.guard.careful = False
 
     late.add_callback("on_train_start", careless)
-    late.step.look_back = lambda: look() if late.batches_done % 5 == 0 else None
+    late.step.look_back = lambda *_: look() if late.batches_done % 5 == 0 else None
     late.add_callback("on_train_batch_end", lambda t: seen.append((t.epoch, t.batches_done)))
     done = late.callbacks["on_train_batch_end"].pop(0)
     late.add_callback("on_train_batch_end", lambda t: done(t) if t.guard.careful else None)

@@ -20,7 +20,8 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import write_tiny, write_toy
+from tests.conftest import write_toy
+from tests.helpers.networks import write_attended
 from tests.helpers.runs import EPOCHS, equal_runs, interrupt, left, settings_of, stop_at
 from ultralytics.cli import main
 from ultralytics.engine.run import saver as module
@@ -35,16 +36,16 @@ BATCHES = 6
 
 
 @pytest.fixture
-def given(tmp_path, tiny, toy):
+def given(tmp_path, toy):
     """A run of 3 epochs of 6 batches, with mosaic, an accumulation of 4 and a last epoch without mosaic."""
-    return settings_of(tmp_path, tiny, toy)
+    return settings_of(tmp_path, write_attended(tmp_path), toy)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What the run that is never stopped leaves; the data are the same wherever they lie."""
     folder = tmp_path_factory.mktemp("whole")
-    trainer = DetectionTrainer(overrides=settings_of(folder, write_tiny(folder), write_toy(folder)))
+    trainer = DetectionTrainer(overrides=settings_of(folder, write_attended(folder), write_toy(folder)))
     trainer.train()
     return left(trainer.save_dir)
 
@@ -542,7 +543,7 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
 
 @pytest.mark.slow
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="its workers are there at once")
-@pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 6)])  # the second: the validation's worker
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 6)])  # the second: the validation's worker
 def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(
     given, whole, epoch, batch, caplog, monkeypatch
 ):

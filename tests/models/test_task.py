@@ -293,7 +293,8 @@ def test_run_does_what_a_command_says(tiny, toy, tmp_path):
     assert (tmp_path / "e" / "1.png").is_file()
     recipe = tmp_path / "r.yaml"
     recipe.write_text(f"model: {tiny}\n", encoding="utf-8")
-    run("val", {**keys, "cfg": str(recipe), "data": str(toy), "project": str(tmp_path), "name": "v"})
+    quiet = {**keys, "project": str(tmp_path), "plots": False}
+    run("val", {**quiet, "cfg": str(recipe), "data": str(toy), "name": "v"})
     with pytest.raises(ConfigError, match="no model given"):
         run("val", {"data": str(toy)})
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from tests.conftest import CLONE
+from tests.helpers.networks import write_attended
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
@@ -31,12 +32,14 @@ COLUMNS = (
 
 
 @pytest.fixture
-def run(tmp_path, tiny, toy):
-    """Train the tiny network on the toy set; keywords are keys of the configuration."""
+def run(tmp_path, toy):
+    """Train six rows on the toy set, which takes half of the tiny YOLOv8-FLA's time; keywords are keys of the
+    configuration."""
+    small = write_attended(tmp_path)
 
     def train(name="run", **settings):
         given = {
-            "model": str(tiny),
+            "model": str(small),
             "data": str(toy),
             "epochs": 2,
             "imgsz": 64,
@@ -278,8 +281,10 @@ def teacher(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["feature", "cwd"])
-def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
-    whole = run("whole", epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8)
+def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form, tiny):
+    whole = run(
+        "whole", model=str(tiny), epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8
+    )
     rows = table(whole)
     assert all(float(r["train/kd_loss"]) > 0 for r in rows)
     assert "val/kd_loss" not in rows[0]
@@ -320,9 +325,9 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
     assert all(torch.equal(kept[n], t) for n, t in host.items() if int(n.split(".")[1]) < 10)
 
 
-def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
+def test_a_teacher_that_does_not_fit_is_one_line(run, teacher, tiny):
     with pytest.raises(ConfigError, match="distill=logits needs a teacher of the dataset's classes"):
-        run("logits", teacher=str(teacher), distill="logits")
+        run("logits", model=str(tiny), teacher=str(teacher), distill="logits")
     with pytest.raises(MissingFileError, match="weights file"):
         run("none", teacher="none.pt")
 
@@ -438,7 +443,7 @@ def test_what_cannot_be_resumed_is_told(run, tmp_path, monkeypatch):
         {"batch": 3, "nbs": 7, "amp": False}, {"mixup": 1.0, "degrees": 20.0, "perspective": 0.0005}, {"classes": [1]},
         {"patience": 1, "epochs": 3, "mosaic": 0.0}, {"dfl": 0.0, "box": 0.0, "batch": 64, "close_mosaic": 0},
         *(pytest.param(alone, marks=pytest.mark.slow) for alone in (
-            {"imgsz": 70}, {"rect_val": False}, {"freeze": 10}, {"cos_lr": True, "optimizer": "SGD"}, {"fraction": 0.5},
+            {"imgsz": 70}, {"rect_val": False}, {"freeze": 4}, {"cos_lr": True, "optimizer": "SGD"}, {"fraction": 0.5},
             {"val": False}, {"amp": False}, {"batch": 64}, {"mosaic": 0.0}, {"mixup": 1.0}, {"close_mosaic": 0},
             {"patience": 1, "epochs": 3}, {"warmup_epochs": 0.0}, {"deterministic": False},
         )),
@@ -465,8 +470,8 @@ def test_a_gpu_trains_repeats_and_resumes(run, settings):
 
 def test_frozen_rows_do_not_change(run, tiny):
     torch.manual_seed(0)
-    start = run("start", epochs=1, val=False)
-    trainer = run("frozen", freeze=11, pretrained=str(start.last), epochs=1)
+    start = run("start", model=str(tiny), epochs=1, val=False)
+    trainer = run("frozen", model=str(tiny), freeze=11, pretrained=str(start.last), epochs=1)
     before, after = weights(start), load_checkpoint(trainer.last).state["weights"]
     for name, tensor in after.items():
         row = int(name.split(".")[1])
@@ -474,9 +479,9 @@ def test_frozen_rows_do_not_change(run, tiny):
             assert torch.equal(tensor, before[name]), name
     assert any(not torch.equal(after[k], before[k]) for k in after if k.startswith("model.13."))
     with pytest.raises(ConfigError, match="freeze=40 names row"):
-        run("x", freeze=40)
+        run("x", model=str(tiny), freeze=40)
     with pytest.raises(ConfigError, match="leaves nothing to train"):
-        run("y", freeze=24)
+        run("y", model=str(tiny), freeze=24)
 
 
 def relabel(toy, text):
@@ -568,7 +573,7 @@ def test_bad_data_is_told_before_anything_is_trained(run, toy, tmp_path):
 
 
 def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
-    start = run("start", epochs=1)
+    start = run("start", model=str(tiny), epochs=1)
     text = insert_rows(tiny, 9, "nn.Identity")
     (tmp_path / "moved.yaml").write_text(text, encoding="utf-8")
     keys = {"model": str(tmp_path / "moved.yaml"), "pretrained": str(start.best), "epochs": 1}
@@ -581,7 +586,7 @@ def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
 def test_no_weights_are_too_little_as_well(run, tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"min_transfer=0.9, but there are no weights.*pretrained="):
         run("forgotten", min_transfer=0.9)
-    start = run("start", epochs=1)
+    start = run("start", model=str(tiny), epochs=1)
     wide = yaml.safe_load(tiny.read_text(encoding="utf-8"))
     wide["scales"] = {"n": [0.1, 0.12, 256]}
     (tmp_path / "wide.yaml").write_text(yaml.safe_dump(wide), encoding="utf-8")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import write_tiny, write_toy
 from tests.helpers.coco import same
 from tests.helpers.networks import settled
 from ultralytics import YOLO
@@ -24,11 +25,21 @@ from ultralytics.utils.metrics import ConfusionMatrix
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
 
 
-@pytest.fixture
-def yolo(tiny, toy, tmp_path):
+@pytest.fixture(scope="module")
+def best(tmp_path_factory):
+    """The weights of a short training."""
+    folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
-    model = YOLO(str(tiny))
-    model.train(data=str(toy), epochs=1, imgsz=64, batch=4, project=str(tmp_path / "train"), **QUIET)
+    model = YOLO(str(write_tiny(folder)))
+    model.train(data=str(write_toy(folder)), epochs=1, imgsz=64, batch=4, project=str(folder), **QUIET)
+    return model.ckpt_path
+
+
+@pytest.fixture
+def yolo(best, toy):
+    """A trained network that remembers the settings of its training, and a data set of this test."""
+    model = YOLO(best)
+    model.overrides["data"] = str(toy)
     return model
 
 

@@ -144,7 +144,8 @@ def test_forward_with_real_weights_equals_the_references(shared, fixtures):
 SIZES = [(256, 256), (384, 640), (640, 352)]
 
 
-@pytest.mark.parametrize("size", SIZES)
+# Maps of 8×8, 6×10 and 10×7 cells at the coarsest stride.
+@pytest.mark.parametrize("size", [(256, 256), (192, 320), (320, 224)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_tutorials_network_runs_at_any_size(size, dtype):
     check_runs("n", size, dtype, 1)

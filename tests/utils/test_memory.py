@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.helpers.networks import write_net
 from ultralytics import YOLO
 from ultralytics.utils.memory import CHOSEN
 
@@ -85,5 +86,5 @@ def test_runs_give_memory_back(module, call, tmp_path, toy, monkeypatch):
     monkeypatch.setattr(f"ultralytics.{module}.release_memory", lambda *kept: calls.append(kept))
     keys = {"data": toy, "epochs": 1, "workers": 0, "plots": False, "batch": 2}
     keys = {"source": np.zeros((32, 32, 3), np.uint8)} if call == "predict" else keys
-    getattr(YOLO("yolov8n.yaml"), call)(**keys, imgsz=32, device="cpu", project=tmp_path)
+    getattr(YOLO(str(write_net(tmp_path))), call)(**keys, imgsz=32, device="cpu", project=tmp_path)
     assert calls

@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import os
 import runpy
@@ -16,6 +17,7 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.processes import (
     WORKER,
     doing,
+    frozen_objects,
     importable_main,
     leave_unguarded,
     signal_name,
@@ -203,3 +205,12 @@ if __name__ == "__main__":
 def test_a_signal_without_a_name_has_its_number():
     assert signal_name(signal.SIGTERM) == "SIGTERM"
     assert signal_name(40) == "signal 40"  # one of Linux's real-time signals
+
+
+def test_objects_are_spared_from_collections_where_there_are_workers():
+    gc.unfreeze()
+    with frozen_objects(0):
+        assert gc.get_freeze_count() == 0
+    with frozen_objects(2):
+        assert gc.get_freeze_count() > 1000
+    assert gc.get_freeze_count() == 0

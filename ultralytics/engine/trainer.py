@@ -127,7 +127,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             try:
                 with self.loggers, leave_in_order(self.saver):
                     self._begin()
-                    with self.interrupts.deferred(), frozen_objects():
+                    with self.interrupts.deferred(), frozen_objects(self.args.workers):
                         self.run_callbacks("on_train_start")
                         self._train_epochs()
                     self.interrupts.poll()

@@ -202,11 +202,14 @@ def doing(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def frozen_objects() -> Iterator[None]:
-    """Spare what is there already from garbage collections within the block.
+def frozen_objects(workers: int) -> Iterator[None]:
+    """Spare what is there already from garbage collections within the block, where there are workers.
 
     They write to every object, and what workers made by fork share with this process would be copied page by page.
     """
+    if not workers:
+        yield
+        return
     gc.collect()
     gc.freeze()
     try:

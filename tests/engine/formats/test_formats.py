@@ -30,8 +30,10 @@ def written(folder, name, **keys):
     return yolo, yolo.export(format=name, **{"imgsz": 64, **keys})
 
 
-# An OpenVINO folder is made of the graph of an ONNX file; `test_hostile` exports one, of one size, in the quick suite.
-@pytest.fixture(scope="module", params=[*CHECKED[:2], pytest.param(CHECKED[2], marks=pytest.mark.slow)])
+# Torch takes 15 seconds to trace an attention of any size for ONNX. In the quick suite `test_hostile` writes this
+# network as ONNX and OpenVINO of one size, `test_suppression` an ONNX file of any size without attention, and
+# `test_attention` traces one of any size.
+@pytest.fixture(scope="module", params=[CHECKED[0], *(pytest.param(n, marks=pytest.mark.slow) for n in CHECKED[1:])])
 def dynamic(request, tmp_path_factory):
     return written(tmp_path_factory.mktemp(request.param), request.param, dynamic=True)
 
