@@ -63,7 +63,7 @@ def _plugins_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection() -> None:
-    """Ten thousand tests and what they import are no garbage: to look for some among them takes seconds each time."""
+    """Thousands of tests and what they import are no garbage: to look for some among them takes seconds each time."""
     gc.disable()
 
 
