@@ -35,7 +35,7 @@ each = pytest.mark.parametrize("kind", LAYERS)
         (16, 2, 2, 3, {}),
         (24, 1, 5, 15, {"B": 1}),
         (20, 5, 1, 37, {}),
-        pytest.param(32, 2, 1, 1, {"B": 1}, marks=slow),
+        pytest.param(32, 2, 1, 1, {"B": 1, "dead": False}, marks=slow),
         pytest.param(96, 2, 9, 8, {}, marks=slow),
         pytest.param(64, 1, 7, 9, {}, marks=slow),
         pytest.param(32, 1, 3, 67, {"dtype": torch.float16}, marks=slow),
