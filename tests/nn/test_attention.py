@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -27,6 +28,8 @@ from ultralytics.nn.modules import (
     ReLULinearBlock,
     SoftmaxAttention,
 )
+from ultralytics.nn.modules.attention import ChannelNorm, layer_norm
+from ultralytics.nn.modules.transformer import TransformerEncoderLayer
 from ultralytics.nn.ops import EPS
 from ultralytics.nn.registry import Row, gated_sum
 from ultralytics.utils.errors import ModelError
@@ -126,6 +129,27 @@ def test_low_precision_is_near_fp64(name, dtype, bound):
         assert float((got - want).norm() / want.norm()) <= bound
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("mode", ["pure", "autocast"])
+@pytest.mark.parametrize("of", ["map", "tokens"])
+def test_gradients_of_a_norm_are_right_for_large_maps_in_half_precision(of, mode, device):
+    """Of 38,400 places; in 16 bits the sum of each stops at some thousand."""
+    torch.manual_seed(0)
+    norm, layer = ChannelNorm(16).to(device), TransformerEncoderLayer(16, 16, 4).to(device)
+    x = torch.randn(6, 16, 80, 80, device=device).bfloat16().requires_grad_()
+    grad = (torch.randn_like(x) * 0.1 + 0.05).detach()
+    made = norm if of == "map" else layer.norm2
+    if mode == "pure":
+        made.bfloat16()
+    with torch.autocast(device, torch.bfloat16, enabled=mode == "autocast"):
+        y = norm(x) if of == "map" else layer_norm(layer.norm2, x.flatten(2).transpose(1, 2))
+    y.backward(grad if of == "map" else grad.flatten(2).transpose(1, 2))
+    assert y.dtype == torch.bfloat16
+    wide = F.layer_norm(x.detach().double().permute(0, 2, 3, 1), (16,)) * grad.double().permute(0, 2, 3, 1)
+    for got, want in ((made.bias.grad, grad.double().sum((0, 2, 3))), (made.weight.grad, wide.sum((0, 1, 2)))):
+        torch.testing.assert_close(got.double(), want, rtol=0.01, atol=0.01 * float(want.abs().max()))
+
+
 class Wide(TorchDispatchMode):
     """Note the operations that make a map of fp32."""
 
@@ -145,8 +169,10 @@ class Wide(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["frame", "sum"])
 def test_the_frame_of_a_half_precision_run_makes_no_map_of_fp32(kind, device):
     """Such maps took a third of the bytes that a block moves. Mixing has its own reasons for fp32: here it is a
-    convolution."""
+    convolution. So has the norm on a CPU."""
     frame, gate = opened(ConvBlock(16)).to(device), opened(GatedAdd(16)).to(device)
+    if device == "cpu":
+        frame.norm = nn.Identity()
     x = torch.randn(2, 16, 30, 40, device=device).bfloat16().requires_grad_()
     with torch.autocast(device, torch.bfloat16), Wide(x.numel()) as watch:
         y = frame(x) if kind == "frame" else gate([x, x.square()])

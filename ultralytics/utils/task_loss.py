@@ -190,6 +190,8 @@ class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
             image, anchor, number = image[order], anchor[order], number[order]
         work = self.work(matched, image, anchor, number, batch, prototypes)
         mine = coefficients[image, :, anchor].float()
+        if mine.dim() == 3:  # nothing of what is padded may reach the sums, be it infinite
+            mine = mine.where(foreground[image, anchor, None], 0)
         learns = torch.is_grad_enabled() and (mine.requires_grad or prototypes.requires_grad)
         total: Tensor = MaskLoss.apply(mine, prototypes, work, learns)  # type: ignore[no-untyped-call]  # torch's own
         return {"seg": total / matched.positives}

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.attention import layer_norm
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import register, same_width
 from ultralytics.utils.errors import ModelError
@@ -59,14 +60,14 @@ class TransformerEncoderLayer(nn.Module):
         pos: Tensor | None = None,
     ) -> Tensor:
         before = self.normalize_before
-        tokens = self.norm1(src) if before else src
+        tokens = layer_norm(self.norm1, src) if before else src
         q = self.with_pos_embed(tokens, pos)
         mixed = self.ma(q, q, tokens, attn_mask=src_mask, key_padding_mask=src_key_padding_mask)[0]
         src = src + self.dropout1(mixed)
-        src = src if before else self.norm1(src)
-        tokens = self.norm2(src) if before else src
+        src = src if before else layer_norm(self.norm1, src)
+        tokens = layer_norm(self.norm2, src) if before else src
         src = src + self.dropout2(self.fc2(self.dropout(self.act(self.fc1(tokens)))))
-        return src if before else self.norm2(src)
+        return src if before else layer_norm(self.norm2, src)
 
 
 @register(same_width)
