@@ -1,8 +1,10 @@
 """Class folders have one walk: what training reads is what check-data, show, subset, exports and prepare see."""
 
+import ntpath
 import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,10 +12,11 @@ import pytest
 
 from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.config import get_cfg
+from ultralytics.data import class_images
 from ultralytics.data import show as showing
 from ultralytics.data.check.check import check_data
 from ultralytics.data.class_dataset import ClassificationDataset
-from ultralytics.data.class_images import image_names, list_classes
+from ultralytics.data.class_images import PassedOver, image_names, list_classes
 from ultralytics.data.class_scan import scan_classes
 from ultralytics.data.prepare.classify import images_by_class
 from ultralytics.data.subset.subset import subset
@@ -257,6 +260,22 @@ def test_every_reader_sees_what_training_reads(case, data, shown, tmp_path):
             assert case == "an image in no class folder"
 
 
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (PassedOver(files=["x.txt"]), "1 file in class folders is not an image, passed over"),
+        (PassedOver(files=["x.txt", "y.txt"]), "2 files in class folders are not images, passed over"),
+        (PassedOver(links=["x"]), "1 link that leads to a folder that is read already, or holds it, passed over"),
+        (
+            PassedOver(links=["x", "y"]),
+            "2 links that lead to folders that are read already, or hold them, passed over",
+        ),
+    ],
+)
+def test_what_is_passed_over_is_a_sentence(passed, text):
+    assert [odd.what for odd in passed.report()] == [text]
+
+
 def test_what_is_passed_over_is_a_line_each(data):
     texts(data)
     link(data, "train/loop", ".")
@@ -273,10 +292,10 @@ def test_what_is_passed_over_is_a_line_each(data):
         ("class-folder", "l.png", "1 image in no class folder, passed over"),
         ("folder-link", "loop", "the link leads to a folder that holds it: it is no class, and passed over"),
         ("folder-link", "x", "3 links that lead nowhere, passed over"),
-        ("class-folder", "ant/deep/noname", "3 files of class folders no image, passed over"),
+        ("class-folder", "ant/deep/noname", "3 files in class folders are not images, passed over"),
         ("class-folder", "bee/x.gif", "2 .gif files passed over: images of this kind are not read"),
         ("folder-link", "bee/x", "2 links that lead nowhere, passed over"),
-        ("folder-link", "ant/self", "1 link to folders read already, passed over"),
+        ("folder-link", "ant/self", "1 link that leads to a folder that is read already, or holds it, passed over"),
     ]
 
 
@@ -311,14 +330,15 @@ def test_an_image_that_several_folders_of_a_split_hold_counts_once(data):
         assert report.splits["train"]["images"] == wanted
         assert "listed-twice" in {f.kind for f in report.findings}
     # In train/ant, its bee/ is a class folder; in train it is a part of ant.
-    classes = list_classes([data / "train" / "ant", data / "train"], spec.names).classes()
+    paths = [data / "train" / "ant", data / "train"]
+    classes = list_classes(paths, spec.names).classes()
     assert {Path(f).name: number for f, number in classes.items()} == {
         "a0.png": 0,
         "a1.png": 0,
         "b0.png": 1,
         "x.png": 1,
     }
-    assert sorted(image_names([data / "train" / "ant", data / "train"], classes).values()) == [
+    assert sorted(image_names(paths, classes, spec.names).values()) == [
         "ant/train/a0.png", "ant/train/a1.png", "bee/ant/x.png", "bee/train/b0.png",
     ]  # fmt: skip
 
@@ -328,9 +348,68 @@ def test_images_of_one_name_are_one_line(data):
         image(data / "train" / "ant" / name)
     if len(list((data / "train" / "ant").iterdir())) < 4:
         pytest.skip("the file system takes both for one name")
-    files = list_classes([data / "train"], {0: "ant", 1: "bee"}).classes()
+    names = {0: "ant", 1: "bee"}
+    classes = list_classes([data / "train"], names).classes()
     with pytest.raises(DatasetError, match="after normalization"):
-        image_names([data / "train"], files)
+        image_names([data / "train"], classes, names)
+
+
+# Folders of train beside train/ itself; the classes; an image more; what it is called, and what
+# comes behind the class of those of train/.
+NESTED = {
+    "a folder in another": (["train", "train/more"], "ant, bee", "more/ant/z.png", "ant/more/z.png", "train"),
+    "it comes first": (["train/more", "train"], "ant, bee", "more/ant/z.png", "ant/more/z.png", "train"),
+    "a class is called like it": (
+        ["train", "train/more"], "ant, bee, more", "more/ant/z.png", "more/train/ant/z.png", "train",
+    ),
+    "it is called so and comes first": (
+        ["train/more", "train"], "ant, bee, more", "more/ant/z.png", "ant/more/z.png", "train",
+    ),
+    "a class in it is called like it": (
+        ["train", "train/more"], "ant, bee, more", "more/more/z.png", "more/train/more/z.png", "train",
+    ),
+    "a folder in a class": (["train", "train/ant"], "ant, bee", "ant/bee/z.png", "ant/train/bee/z.png", "train"),
+    "a hidden one in a class": (["train", "train/ant/.x"], "ant, bee", "ant/.x/ant/z.png", "ant/1/z.png", "0"),
+    "one beside it": (["train", "far"], "ant, bee", "../far/ant/z.png", "ant/far/z.png", "train"),
+    "a hidden one beside it": (["train", ".far"], "ant, bee", "../.far/ant/z.png", "ant/1/z.png", "0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_an_image_of_several_folders_is_called_by_that_which_gave_its_class(case, data, monkeypatch, tmp_path):
+    folders, classes, file, name, head = NESTED[case]
+    image(data / "train" / file)
+    source = data / "data.yaml"
+    source.write_text(f"train: [{', '.join(folders)}]\nval: val\ntask: classify\nnames: [{classes}]\n")
+    out = subset(source, tmp_path / "few.yaml")
+    made = below(tmp_path / "few" / "train", (tmp_path / "few" / "train").rglob("*.png"))
+    assert {name, f"ant/{head}/a0.png"} < made
+    assert len(made) == 4
+    spec = load_class_dataset(out)
+    found = list_classes(spec.split("train"), spec.names)
+    assert {f"{spec.names[c]}/{Path(f).name}" for f, c in found.classes().items()} == {
+        *("ant/a0.png", "ant/a1.png", "bee/b0.png", f"{name.split('/')[0]}/z.png"),
+    }
+    assert not found.odd
+    captions = []
+
+    def plot(_, file, *__, **keys):
+        captions.extend(keys["captions"][::2])
+        Path(file).write_bytes(b"x")
+
+    monkeypatch.setattr(showing, "plot_images", plot)
+    showing.show(source, n=64, imgsz=32, out=tmp_path / "train.png")
+    assert set(captions) == made
+
+
+def test_folders_of_a_split_may_be_on_several_drives(monkeypatch):
+    monkeypatch.setattr(class_images, "os", SimpleNamespace(path=ntpath))
+    monkeypatch.setattr(class_images, "PurePath", PureWindowsPath)
+    paths = [PureWindowsPath(p) for p in ("D:\\far", "C:\\data\\train")]
+    classes = {"C:\\data\\train\\ant\\deep\\a.png": 0, "D:\\far\\bee\\b.png": 1}
+    assert list(image_names(paths, classes, {0: "ant", 1: "bee"}).values()) == [
+        "ant/train/deep/a.png", "bee/far/b.png",
+    ]  # fmt: skip
 
 
 def test_a_split_without_images_of_its_classes_is_said_by_check_data_too(data):

@@ -477,6 +477,41 @@ def test_figures_of_the_users_own_stay(tmp_path):
     assert "classes-7.png" not in there
 
 
+class Inkless:
+    """Stands for a function that draws: writes a few bytes, or raises."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __call__(self, *what, names):
+        if self.error is not None:
+            raise self.error
+        for suffix in (".png", ".pdf"):
+            what[-1].with_suffix(suffix).write_text("new")
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no ink"), KeyboardInterrupt()])
+def test_figures_of_before_stay_until_those_of_now_are_drawn(tmp_path, monkeypatch, error):
+    """Of one that cannot be drawn anew those of before go: they may be of runs that were redone."""
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    for name in ("plot_arms", "plot_pr", "plot_classes", "plot_costs"):
+        monkeypatch.setattr(figures, name, Inkless())
+    monkeypatch.setattr(figures, "plot_training", Inkless(error))
+    old = [out / "figures" / f"{name}.{suffix}" for name in ("training", "classes-7") for suffix in ("png", "pdf")]
+    (out / "figures").mkdir()
+    for file in (*old, out / "figures" / "arms.png"):
+        file.write_text("old")
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            write_report(out)
+        assert [file.read_text() for file in old] == ["old"] * 4
+        return
+    write_report(out)
+    assert (out / "figures" / "arms.png").read_text() == "new"
+    assert [file.is_file() for file in old] == [error is None, error is None, False, False]
+    assert error is not None or old[0].read_text() == "new"
+
+
 def test_reports_that_are_written_at_once_take_turns(tmp_path, monkeypatch):
     out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
     inside, most = [], []

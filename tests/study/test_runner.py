@@ -152,12 +152,15 @@ def test_of_two_processes_that_end_a_study_at_once_one_writes(study, tmp_path, e
         if late:
             write_record(out / "fla-1", replace(read_record(out / "fla-1"), error="it went on"))
         second = threads.submit(runner.finish, made, out, True)
-        while "waiting for it" not in caplog.text:
+        until = time.monotonic() + 50
+        while "waiting for it" not in caplog.text and not second.done() and time.monotonic() < until:
             time.sleep(0.01)
-        assert ends.written == 1
+        waited, written = "waiting for it" in caplog.text, ends.written
         ends.go.set()
         first.result()
         found = second.result()
+    assert waited
+    assert written == 1
     assert ends.written == 1 + late
     assert ("which another process has written" in caplog.text) == (not late)
     kept = json.loads((out / "study.json").read_text(encoding="utf-8"))

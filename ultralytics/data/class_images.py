@@ -36,7 +36,7 @@ class PassedOver:
 
     files: list[str] = field(default_factory=list)  # no images
     broken: list[str] = field(default_factory=list)  # links without a suffix of images that lead nowhere
-    links: list[str] = field(default_factory=list)  # to folders read already, or that hold them
+    links: list[str] = field(default_factory=list)  # to folders read already, or that hold the link
     closed: list[OSError] = field(default_factory=list)  # errors of folders that cannot be read
 
     def report(self) -> list[Odd]:
@@ -47,21 +47,28 @@ class PassedOver:
             kinds[suffix if suffix in OTHER_IMAGES else ""].append(file)
         odd = []
         for suffix, files in sorted(kinds.items()):
-            what = f"{counted(len(files), 'file')} of class folders no image, passed over"
+            are = "is not an image" if len(files) == 1 else "are not images"
+            what = f"{counted(len(files), 'file')} in class folders {are}, passed over"
             if suffix:
                 what = f"{counted(len(files), f'{suffix} file')} passed over: images of this kind are not read"
             odd.append(Odd("class-folder", min(files), what))
         if self.broken:
             odd.append(Odd("folder-link", min(self.broken), leads_nowhere(len(self.broken))))
         if self.links:
-            what = f"{counted(len(self.links), 'link')} to folders read already, passed over"
-            odd.append(Odd("folder-link", self.links[0], what))
+            odd.append(Odd("folder-link", self.links[0], _leads_back(len(self.links))))
         return odd + [Odd("folder-unreadable", e.filename, f"it cannot be read: {e.strerror}") for e in self.closed]
 
 
 def leads_nowhere(count: int) -> str:
     """Say that so many links lead nowhere."""
     return f"{counted(count, 'link')} that {'leads' if count == 1 else 'lead'} nowhere, passed over"
+
+
+def _leads_back(count: int) -> str:
+    leads = "leads to a folder that is read already, or holds it"
+    if count > 1:
+        leads = "lead to folders that are read already, or hold them"
+    return f"{counted(count, 'link')} that {leads}, passed over"
 
 
 def images_of_class(folder: Path, passed: PassedOver) -> list[str]:
@@ -165,30 +172,40 @@ def split_images(data: DatasetSpec, split: str) -> list[str]:
     return files
 
 
-def image_names(paths: Sequence[Path], files: Iterable[str]) -> dict[str, str]:
+def image_names(paths: Sequence[Path], classes: Mapping[str, int], names: Mapping[int, str]) -> dict[str, str]:
     """Name images of class folders, path → CLASS/FILE: the path below the folder of the split. Of several such folders
-    their names, or numbers where these are equal, come behind the class.
+    their names, or numbers where these are equal or hidden, come behind the class.
 
     Args:
         paths: the folders of the split.
-        files: the images, as `list_classes` gives them.
+        classes: the class of each image, as `ClassImages.classes` gives them.
+        names: of the classes, by id.
 
     Raises:
         DatasetError: two have one name after normalization.
     """
-    tops = list(dict.fromkeys(os.path.abspath(p) for p in paths))
-    heads = [os.path.basename(top) for top in tops]
-    if len(set(map(name_key, heads))) < len(heads) or not all(heads):
+    tops = list(dict.fromkeys(PurePath(os.path.abspath(p)) for p in paths))
+    heads = [top.name for top in tops]
+    if len(set(map(name_key, heads))) < len(heads) or any(not head or head.startswith(".") for head in heads):
         heads = [str(i) for i in range(len(tops))]
-    names: dict[str, str] = {}
+    found: dict[str, str] = {}
     owner: dict[str, str] = {}
-    for file in files:
-        below = (PurePath(os.path.relpath(file, top)).as_posix().split("/") for top in tops)
-        at, parts = next((i, p) for i, p in enumerate(below) if len(p) > 1 and p[0] != "..")
-        parts = list(map(nfc, parts))
+    for file, number in classes.items():
+        at, parts = _find_split(PurePath(file), tops, names[number])
         if len(tops) > 1:
             parts.insert(1, nfc(heads[at]))
-        names[file] = name = "/".join(parts)
+        found[file] = name = "/".join(parts)
         if owner.setdefault(name, file) != file:
             raise DatasetError(f"the name equals that of {owner[name]} after normalization", file, "rename one of them")
-    return names
+    return found
+
+
+def _find_split(file: PurePath, tops: Sequence[PurePath], name: str) -> tuple[int, list[str]]:
+    """Find the first of a split's folders in which an image is read as one of a class: its number, and the names, NFC,
+    from it to the image. Of folders in each other one may have another class there, none, or a hidden folder."""
+    for i, top in enumerate(tops):
+        if file.is_relative_to(top):
+            parts = list(map(nfc, file.relative_to(top).parts))
+            if len(parts) > 1 and parts[0] == nfc(name) and not any(p.startswith(".") for p in parts):
+                return i, parts
+    raise ValueError(f"{file} lies in no folder of the class {name!r}")

@@ -127,7 +127,7 @@ def _of_classes(cfg: Config, data: str | Path, split: str, n: int, _: str | None
     spec = load_class_dataset(data, [split])
     paths = spec.split(split)
     classes = list_classes(paths, spec.names).classes()
-    names = image_names(paths, classes)
+    names = image_names(paths, classes, spec.names)
     listed = sorted(classes.items(), key=lambda image: rank(cfg.seed, names[image[0]]))
     labels = first_usable(listed, n, spec.names)
     before, after = (ClassificationDataset(labels, cfg, augment) for augment in (False, True))

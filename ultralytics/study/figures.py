@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,43 +69,47 @@ _OURS = re.compile(r"(arms|pr|training|costs|classes-\d+)\.(png|pdf)")
 def draw_all(
     analysis: Analysis, folder: Path, results: Mapping[str, Sequence[Path]], latency: Mapping[str, Mapping[str, Any]]
 ) -> list[Path]:
-    """Draw every figure that there is something for, in place of those of an earlier call; what cannot be drawn is a
-    warning.
+    """Draw every figure that there is something for; what cannot be drawn is a warning. Then remove the figures of an
+    earlier call that were not drawn anew: of runs that may have been redone since.
 
     Args:
         folder: is made; results: the results.csv of each arm's runs; latency: of each arm.
 
     Returns:
-        The PNG files.
+        The PNG files that were drawn.
     """
     make_folder(folder)
-    for old in [f for f in folder.iterdir() if _OURS.fullmatch(f.name)]:  # of runs that may have been redone since
-        old.unlink(missing_ok=True)
+    drawn: list[Path] = []
+
+    def draw(name: str, plot: Callable[..., None], *what: Any, names: Sequence[str]) -> None:
+        path = folder / f"{name}.png"
+        with optional(path):
+            plot(analysis, *what, path, names=names)
+            drawn.append(path)
+
     arms = [a for a in analysis.arms if a.mean(analysis.metric) is not None]
     names = [a.name for a in arms]
-    if not arms:
-        return []
-    with optional(folder / "arms.png"):
-        plot_arms(analysis, arms, folder / "arms.png", names=names)
+    if arms:
+        draw("arms", plot_arms, arms, names=names)
     if any(a.curve is not None for a in arms):
-        with optional(folder / "pr.png"):
-            plot_pr(analysis, [a for a in arms if a.curve is not None], folder / "pr.png", names=names)
+        draw("pr", plot_pr, [a for a in arms if a.curve is not None], names=names)
     column = task_named(analysis.task).figures.column
     with optional(folder / "training.png"):
         curves = {a.name: read_curves(results.get(a.name, ()), column) for a in arms}
         if any(map(len, curves.values())):
-            plot_training(analysis, arms, curves, folder / "training.png", names=names)
+            draw("training", plot_training, arms, curves, names=names)
     for i, arm in enumerate(arms):
         if arm.classes and arm.difference is not None:
-            path = folder / f"classes-{i}.png"  # a name of the user's may not be one of a file
-            with optional(path):
-                plot_classes(analysis, arm, path, names=[*names, *(c.name for c in arm.classes)])
+            # a name of the user's may not be one of a file
+            draw(f"classes-{i}", plot_classes, arm, names=[*names, *(c.name for c in arm.classes)])
     timed = {a.name: latency[a.name]["p50_ms"] for a in arms if latency.get(a.name, {}).get("p50_ms") is not None}
     sized = {a.name: a.cost["parameters"] / 1e6 for a in arms if a.cost.get("parameters")}
     if timed or sized:
-        with optional(folder / "costs.png"):
-            plot_costs(analysis, arms, timed, sized, folder / "costs.png", names=names)
-    return sorted(folder.glob("*.png"))
+        draw("costs", plot_costs, arms, timed, sized, names=names)
+    new = {name for path in drawn for name in (path.name, path.with_suffix(".pdf").name)}
+    for old in [f for f in folder.iterdir() if _OURS.fullmatch(f.name) and f.name not in new]:
+        old.unlink(missing_ok=True)
+    return sorted(drawn)
 
 
 def read_curves(files: Sequence[Path], column: str) -> list[list[tuple[int, float]]]:

@@ -169,8 +169,9 @@ def _read_folders(choice: Choice, split: str) -> list[SourceImage]:
     spec, paths = choice.source, choice.source.split(split)
     labels = scan_classes(paths, spec.names, desc=f"{split}: ")
     choice.left_out += labels.left_out
-    names, images = image_names(paths, labels.im_files), []
-    for file, number in zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True):
+    classes = dict(zip(labels.im_files, labels.cls.astype(int).tolist(), strict=True))
+    names, images = image_names(paths, classes, spec.names), []
+    for file, number in classes.items():
         counts = {choice.ids[number]: 1} if number in choice.ids else {}
         images.append(SourceImage(names[file], file, counts, False, None))
     return sorted(images, key=lambda i: i.name)
