@@ -716,7 +716,8 @@ def measure_memory(report: Report, options: Options, clock: Clock) -> None:
                 about = {"model": model, "switch": more, "imgsz": size}
                 rows.append({**about, "points": points})
                 report("memory", **about, points_gib={b: p / GIB for b, p in points})
-        (options.out / "memory.md").write_text(memory_table(rows, context_bytes() / GIB, "measured"), encoding="utf-8")
+        table = memory_table(rows, context_bytes() / GIB, "by lines through what was measured")
+        (options.out / "memory.md").write_text(table, encoding="utf-8")
 
 
 def filled(keys: dict[str, Any], clock: Clock) -> Iterator[tuple[int, list[tuple[int, int]]]]:
