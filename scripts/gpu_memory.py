@@ -1,7 +1,7 @@
 """Count what a training step holds on a GPU, on a machine without one, and print the largest batch that fits by card.
 
     bash scripts/gpu_memory.sh [models=yolov8n,my.yaml imgsz=640,1280 task=detect objects=40 amp=True]
-                               [checkpoint_rows=auto]
+                               [checkpoint_rows=auto scale=s]
 
 The step is the run's own: forward, loss, backward, in the precision of the run (bf16 on cards from Ampere on; with
 amp=False fp32), with the optimiser's state and the average. Its operations are gone through on tensors without data
@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ultralytics.cfg.config import get_cfg
-from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.model import ModelSpec, find_model_yaml, load_model_spec
 from ultralytics.engine.preflight.kept import rows_to_recompute
 from ultralytics.models.yolo.task import TASKS
 from ultralytics.nn.tasks import network_of
@@ -54,6 +54,7 @@ DEFAULTS: dict[str, Any] = {
     "objects": 40,
     "amp": True,
     "checkpoint_rows": "none",
+    "scale": "",
 }
 
 
@@ -102,8 +103,8 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def settled(options: dict[str, Any]) -> list[tuple[str, int]]:
-    """Check the options; return the models and sizes that are asked for.
+def settled(options: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Check the options; return the models, their scales ("" without any) and the sizes that are asked for.
 
     Raises:
         UserError: an option, or there is no such model.
@@ -122,10 +123,8 @@ def settled(options: dict[str, Any]) -> list[tuple[str, int]]:
     for size in sizes:
         if not size.isdecimal():
             raise ConfigError(f"imgsz={size} is not a size", hint="pixels, such as 640 or 640,1280")
-    models = listed(options["models"])
-    for model in models:
-        spec_of(model, options["task"])
-    return [(model, int(size)) for model in models for size in sizes]
+    scales = {m: spec_of(m, options["task"], options["scale"]).scale for m in listed(options["models"])}
+    return [(model, scale, int(size)) for model, scale in scales.items() for size in sizes]
 
 
 def listed(value: Any) -> list[str]:
@@ -134,22 +133,27 @@ def listed(value: Any) -> list[str]:
     return [str(word).strip() for word in words if str(word).strip()]
 
 
-def spec_of(model: str, task: str) -> ModelSpec:
-    """Return the YAML of a name or a file.
+def yaml_of(model: str) -> str:
+    """Return the file of a model, which may be given as a name."""
+    return model if model.endswith((".yaml", ".yml")) else f"{model}.yaml"
+
+
+def spec_of(model: str, task: str, scale: str = "") -> ModelSpec:
+    """Return the YAML of a name or a file, at a scale (its own, if that is "").
 
     Raises:
         UserError: there is none, or it is of another task.
     """
     if Path(model).suffix == ".pt":
         raise ConfigError(f"models={model}: weights are not read here", hint="a model YAML, or a name such as yolov8n")
-    spec = load_model_spec(model if model.endswith((".yaml", ".yml")) else f"{model}.yaml")
+    spec = load_model_spec(yaml_of(model), str(scale) or None)
     if network_of(spec) is not TASKS[task].network:
         own = next(name for name, known in TASKS.items() if known.network is network_of(spec))
         raise ConfigError(f"{model} is not a network of task={task}", hint=f"task={own}")
     return spec
 
 
-def figures(model: str, imgsz: int, options: dict[str, Any]) -> dict[str, Any]:
+def figures(model: str, scale: str, imgsz: int, options: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the table, whose batches have been counted themselves.
 
     Raises:
@@ -160,12 +164,14 @@ def figures(model: str, imgsz: int, options: dict[str, Any]) -> dict[str, Any]:
     again = options["checkpoint_rows"]
 
     def count(images: int) -> int:
-        return step_bytes(model, options["task"], images, imgsz, dtype, again, options["objects"])
+        return step_bytes(model, options["task"], images, imgsz, dtype, again, options["objects"], scale)
 
     points = [(n, count(n)) for n in BATCHES]
     for room in map(room_of, CARDS):
         settle_on(points, room, count)
     switch = {} if again == "none" else {"checkpoint_rows": again}
+    if scale != (find_model_yaml(yaml_of(model))[1] or ""):
+        switch["scale"] = scale
     if not options["amp"]:
         switch["amp"] = False
     return {"model": model, "switch": switch, "imgsz": imgsz, "points": points}
@@ -190,19 +196,21 @@ def step_bytes(
     dtype: torch.dtype,
     again: Any = "none",
     objects: int = OBJECTS,
+    scale: str = "",
     real: bool = False,
 ) -> int:
     """Return the bytes that live at the most in a training step.
 
     Args:
         model: name or YAML file. images: the batch. imgsz: side, a multiple of the stride, pixels.
-        dtype: of the run. again: `checkpoint_rows=`, or "none". objects: of each image. real: the step is computed.
+        dtype: of the run. again: `checkpoint_rows=`, or "none". objects: of each image. scale: its
+            letter, "" for the model's own. real: the step is computed.
 
     Raises:
         UserError: there is no such model, it cannot be built, or it is of another task or size.
     """
     args = get_cfg(overrides={"task": task, "checkpoint_rows": None if again == "none" else again})
-    spec = spec_of(model, task)
+    spec = spec_of(model, task, scale)
     net = TASKS[task].network(spec, verbose=False)
     side = int(max(net.stride))
     if imgsz < side or imgsz % side:

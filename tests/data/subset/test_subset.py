@@ -382,9 +382,9 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
     assert before == {f: f.stat().st_mtime_ns for f in before}
     with pytest.raises(UserError, match="made with copy=False"):
         subset(source, out, n=10, copy=True)
-    with pytest.raises(UserError, match="made with another n and seed"):
+    with pytest.raises(UserError, match="made with other values of n and seed"):
         subset(source, out, n=11, seed=3)
-    with pytest.raises(UserError, match="made with another"):
+    with pytest.raises(UserError, match="made with other values of"):
         kfold(source, out, 2, n=10)
     out.unlink()  # as if the process had ended before it wrote the YAML
     assert subset(source, out, n=10).is_file()
@@ -549,7 +549,7 @@ def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path
     assert "o is there already: 10 train images" in message.text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "o.yaml", "source"]
     overtaken(monkeypatch, lambda: subset(source, tmp_path / "p.yaml", n=11))
-    with pytest.raises(UserError, match="made with another n"):
+    with pytest.raises(UserError, match="made with other values of n"):
         subset(source, tmp_path / "p.yaml", n=10)
     overtaken(monkeypatch, lambda: kfold(source, tmp_path / "k.yaml", 2, n=10))
     folds = kfold(source, tmp_path / "k.yaml", 2, n=10)

@@ -133,7 +133,9 @@ def read_earlier(target: Path, outs: Sequence[Path], choice: Choice, copy: bool)
     differ = [k for k, v in {**options, "source": source}.items() if k not in wanted or wanted[k] != v]
     differ += [k for k in wanted if k != "source" and k not in options]
     if differ:
-        raise UserError(f"this subset already exists, made with another {' and '.join(differ)}", str(target), ELSEWHERE)
+        raise UserError(
+            f"this subset already exists, made with other values of {' and '.join(differ)}", str(target), ELSEWHERE
+        )
     if manifest.get("copy", copy) is not copy:  # earlier versions did not write it down
         raise UserError(f"this subset already exists, made with copy={not copy}", str(target), ELSEWHERE)
     check_whole(target, manifest["splits"])
