@@ -128,7 +128,7 @@ def test_hostile_folders_are_a_line_each(data, reported):
         "small.png: 1x1 pixels",
         "empty.jpg: the file is empty",
         "no.jpg: ",
-        "notes.txt: 1 file of class folders no image",
+        "notes.txt: 1 file in class folders is not an image",
         "loose.png: 1 image in no class folder",
         "1 class without images here: dog",
         "to folders read already",

@@ -7,6 +7,7 @@ import yaml
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import insert_rows, replace_rows
 from ultralytics.engine.weights.checkpoint import load_checkpoint
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.surgery import check_edit, settle_norms
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError
@@ -159,3 +160,17 @@ def test_the_head_is_compared_at_every_scale():
 def test_a_replacement_keeps_every_tensor(nano):
     model = DetectionModel(edited(replace_rows("yolov8.yaml", [2, 4, 6, 8], "C2f_FLA"), "n"), nc=3, verbose=False)
     assert model.load(nano).share == 1
+
+
+def test_a_module_that_reads_numbers_of_its_maps_can_be_inserted(tmp_path):
+    """Shapes alone do not do: it is tried on numbers."""
+    (tmp_path / "reads.py").write_text(
+        "from torch import nn\n\n\nclass ReadsMean(nn.Module):\n"
+        "    def __init__(self, c):\n        super().__init__()\n        self.conv = nn.Conv2d(c, c, 1)\n\n"
+        "    def forward(self, x):\n        return self.conv(x) * (2.0 if x.mean().item() > 0 else 1.0)\n",
+        encoding="utf-8",
+    )
+    load_plugins([tmp_path / "reads.py"])
+    before = load_model_spec("yolov8.yaml", "n")
+    lines = check_edit(before, edited(insert_rows("yolov8.yaml", 9, "ReadsMean"), "n", alone=True))
+    assert lines[0].endswith("as before")

@@ -66,8 +66,14 @@ def settle_norms(model: DetectionModel) -> DetectionModel:
 Feeds = list[tuple[float | None, int]]  # stride and channels of each map a head reads
 
 
-def _declared_feeds(head: Any) -> Feeds:
+def _declared_feeds(spec: ModelSpec) -> Feeds:
     """Return what the rows' rules say the head reads; a stride is None where a rule does not know it."""
+    try:
+        with torch.device("meta"):  # shapes alone
+            rows = parse_model(spec)[0]
+    except ModelError:  # of a module that reads numbers out of its maps; any other is raised again
+        rows = parse_model(spec)[0]
+    head: Any = rows[-1]
     return list(zip(head.strides_read, head.channels_read, strict=True))
 
 
