@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -145,7 +144,7 @@ def test_gradients_of_a_norm_are_right_for_large_maps_in_half_precision(of, mode
         y = norm(x) if of == "map" else layer_norm(layer.norm2, x.flatten(2).transpose(1, 2))
     y.backward(grad if of == "map" else grad.flatten(2).transpose(1, 2))
     assert y.dtype == torch.bfloat16
-    wide = F.layer_norm(x.detach().double().permute(0, 2, 3, 1), (16,)) * grad.double().permute(0, 2, 3, 1)
+    wide = nn.functional.layer_norm(x.detach().double().permute(0, 2, 3, 1), (16,)) * grad.double().permute(0, 2, 3, 1)
     for got, want in ((made.bias.grad, grad.double().sum((0, 2, 3))), (made.weight.grad, wide.sum((0, 1, 2)))):
         torch.testing.assert_close(got.double(), want, rtol=0.01, atol=0.01 * float(want.abs().max()))
 

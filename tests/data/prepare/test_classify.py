@@ -85,9 +85,9 @@ def test_links_are_followed_and_what_is_passed_over_is_named(tmp_path):
     ]
     assert not [f for f in made.rglob("*") if f.is_symlink()]
     problems = (made / "problems.txt").read_text().splitlines()
-    told = [(line.partition(": ")[0].removeprefix(f"{train}/"), line.partition(": ")[2]) for line in problems]
-    assert told == [
-        ("dog/lost.jpg", told[0][1]),
+    reported = [(line.partition(": ")[0].removeprefix(f"{train}/"), line.partition(": ")[2]) for line in problems]
+    assert reported == [
+        ("dog/lost.jpg", reported[0][1]),
         ("dog/x.txt", "1 file in class folders is not an image, passed over"),
         ("gone", "2 links that lead nowhere, passed over"),
         ("loop", "2 links that lead to folders that are read already, or hold them, passed over"),
